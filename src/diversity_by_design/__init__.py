@@ -1,0 +1,1 @@
+"""Well-calibrated metrics, baselines and analyses for models of perturbation response."""
