@@ -1,0 +1,192 @@
+"""What the scripts share: their options, where data and results are, and how errors reach the reader.
+
+A script declares its options with the types of this module and hands its function to `script`::
+
+    def main(dataset: cli.DatasetOption = cli.DATASET, seed: cli.SeedOption = 0,
+             output: cli.OutputOption = cli.RESULTS, workers: cli.WorkersOption = cli.CORES,
+             force: cli.ForceOption = False) -> None:
+        '''One line that --help shows.'''
+
+    if __name__ == "__main__":
+        cli.script(main)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PROJECT = "diversity-by-design"
+BAD_INPUT = 2
+INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
+
+
+def is_project(folder: Path) -> bool:
+    """Whether `folder` is the root of a copy of this project."""
+    marker = folder / "pyproject.toml"
+    return marker.is_file() and f'name = "{PROJECT}"' in marker.read_text(encoding="utf-8")
+
+
+def project_root() -> Path:
+    """Folder of the project: the one the running script lies in, else one around the current folder, else that folder.
+
+    The place of the library itself is not asked: it may be installed far from the data and the results.
+    """
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    starts = ([Path(script).resolve().parent] if script else []) + [Path.cwd()]
+    for start in starts:
+        for folder in (start, *start.parents):
+            if is_project(folder):
+                return folder
+    return Path.cwd()
+
+
+def data_dir() -> Path:
+    """Folder of the prepared data sets: the variable DBD_DATA_DIR, else ``data`` in the project's folder."""
+    named = os.environ.get("DBD_DATA_DIR")
+    return Path(named) if named else project_root() / "data"
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use (not all that the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Defaults of the options below.
+DATASET = "demo"
+RESULTS = project_root() / "results"
+CORES = available_cores()
+
+OWN_DATA = "Data set of your own (with --dataset FILE.h5ad)"
+
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        metavar="NAME|FILE",
+        help="Name of a data set (demo, which is synthetic; norman19; replogle22; papalexi21) or an .h5ad file.",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of every random choice; the same seed gives the same results.")
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        file_okay=False,
+        metavar="FOLDER",
+        show_default="results/ in the project's folder",
+        help="Folder of the results; they go to FOLDER/<dataset>/<analysis>/.",
+    ),
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, show_default="all cores", help="Processes that share the work; results do not depend on it."
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Start anew, also where finished or half-finished results exist.")
+]
+PerturbationKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--perturbation-key",
+        metavar="COLUMN",
+        show_default=False,
+        rich_help_panel=OWN_DATA,
+        help="Column of obs that names each cell's perturbation.",
+    ),
+]
+ControlLabelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--control-label",
+        metavar="LABEL",
+        show_default=False,
+        rich_help_panel=OWN_DATA,
+        help="Label of unperturbed cells in that column.",
+    ),
+]
+CellsPerPerturbationOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cells-per-perturbation",
+        min=2,
+        metavar="N",
+        show_default=False,
+        rich_help_panel=OWN_DATA,
+        help="Take exactly N cells of each perturbation, at random; perturbations with fewer are left out and listed.",
+    ),
+]
+GenesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--genes",
+        min=1,
+        metavar="N",
+        show_default=False,
+        rich_help_panel=OWN_DATA,
+        help="Keep the N most variable genes.",
+    ),
+]
+MinGenesPerCellOption = Annotated[
+    int | None,
+    typer.Option(
+        "--min-genes-per-cell",
+        min=0,
+        metavar="N",
+        show_default=False,
+        rich_help_panel=OWN_DATA,
+        help="Leave out cells in which fewer than N genes were detected.",
+    ),
+]
+
+
+def error_text(error: Exception) -> str:
+    """Message of an exception as a reader should see it.
+
+    `str` of a KeyError is the repr of its argument, quotes and escapes included; this gives the argument itself.
+
+    Examples
+    --------
+    >>> error_text(KeyError("no column 'cell' in obs"))
+    "no column 'cell' in obs"
+    """
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        return str(error.args[0])
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the program with a message instead of a traceback where the input or the disk is at fault.
+
+    ValueError, KeyError and OSError (FileNotFoundError included) print ``error: <message>`` to stderr and exit with
+    code 2. Ctrl-C says that the work goes on later, and exits with code 130. Any other exception is a mistake in the
+    program and keeps its traceback. Works as a decorator too.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, OSError) as error:
+        print(f"error: {error_text(error)}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
+    except KeyboardInterrupt as error:
+        print("\nstopped: the same command goes on where it was", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from error
+
+
+def script(main: Callable[..., None]) -> None:
+    """Run `main` as a command-line program: its parameters become options, its docstring the help text."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(exit_on_error()(main))
+    app()

@@ -1,0 +1,189 @@
+"""Differential expression from sufficient statistics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special, stats
+
+from diversity_by_design import checks
+from diversity_by_design.statistics import FloatArray, PerturbationStatistics, sample_variance
+
+# Adjusted p value below which a gene counts as differentially expressed (section 3.2).
+ALPHA = 0.05
+
+# Rows computed at a time: keeps the intermediate arrays of some thousand genes in the cache.
+_BLOCK_ROWS = 16
+
+# What is left of a sum after subtracting a part that should have been all of it, relative to the sum.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class DegScores:
+    """Differential expression of every perturbation, each array (labels, genes).
+
+    Attributes
+    ----------
+    labels, genes : pandas.Index
+    reference : str
+        What the perturbations were compared with.
+    t : float64 array
+        Welch t score; positive where the perturbation is higher.
+    pvals, pvals_adj : float64 array
+        Two-sided p values, and adjusted within each perturbation (Benjamini-Hochberg).
+    log_fold_change : float64 array
+        log2 of the ratio of the mean expressions, taken back from log1p.
+    """
+
+    labels: pd.Index
+    genes: pd.Index
+    reference: str
+    t: FloatArray
+    pvals: FloatArray
+    pvals_adj: FloatArray
+    log_fold_change: FloatArray
+
+    @property
+    def is_deg(self) -> npt.NDArray[np.bool_]:
+        """Whether a gene is differentially expressed: adjusted p < 0.05 (labels, genes)."""
+        return self.pvals_adj < ALPHA
+
+    @property
+    def n_degs(self) -> npt.NDArray[np.int64]:
+        """Number of differentially expressed genes of each perturbation (labels,)."""
+        return self.is_deg.sum(axis=1)
+
+    def top(self, n: int) -> npt.NDArray[np.bool_]:
+        """Mask (labels, genes) of each perturbation's `n` genes of largest absolute t.
+
+        Among genes of equal score the ones that come first by name are taken, so that the
+        order of the genes does not matter.
+        """
+        if not 1 <= n <= len(self.genes):
+            raise ValueError(f"cannot take the top {n} of {len(self.genes)} genes")
+        by_name = np.argsort(self.genes.astype(str).to_numpy(), kind="stable")
+        order = by_name[np.argsort(-np.abs(self.t[:, by_name]), axis=1, kind="stable")[:, :n]]
+        mask = np.zeros(self.t.shape, bool)
+        np.put_along_axis(mask, order, True, axis=1)
+        return mask
+
+
+def deg_scores(
+    statistics: PerturbationStatistics,
+    reference: str | Iterable[str] = "rest",
+    *,
+    workers: int | None = None,
+) -> DegScores:
+    """Compare every perturbation with a reference, gene by gene.
+
+    Equals ``scanpy.tl.rank_genes_groups(method="t-test_overestim_var")`` on the perturbed
+    cells: a Welch t test in which the reference is taken to have as many cells as the
+    perturbation, so that its variance counts for more (section 3.2).
+
+    Parameters
+    ----------
+    statistics : PerturbationStatistics
+    reference : "rest", "control" or labels
+        "rest": all other perturbed cells, control excluded. "control": control cells.
+        A label or several (such as the training perturbations): the cells of these perturbations,
+        the perturbation's own excluded.
+    workers : int, optional
+        Threads (default: as many as cores). The result does not depend on it.
+
+    Returns
+    -------
+    DegScores
+        A gene whose score is undefined (no variance and no difference) has t = 0 and p = 1; one
+        with a difference but no variance on either side has an infinite t. A perturbation that is
+        the only one in the reference has nothing to be compared with: its row is NaN.
+
+    Raises
+    ------
+    ValueError
+        A perturbation or the reference has fewer than two cells, or there is only one perturbation
+        to compare with the rest.
+    KeyError
+        A label in `reference` is none of "rest", "control" and the perturbations.
+    """
+    labels = statistics.labels
+    if (statistics.n_cells < 2).any():
+        single = labels[statistics.n_cells < 2]
+        raise ValueError(
+            f"{len(single)} perturbation(s) with fewer than two cells have no variance: {checks.listed(single)}; "
+            "leave them out: stats.select(labels=...)"
+        )
+    name, n_reference, sums, sums_sq, inside = _reference(statistics, reference)
+    lacking = (n_reference - inside * statistics.n_cells) < 2
+    if lacking.all():
+        raise ValueError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
+    shape = statistics.sum.shape
+    t, p, adjusted, log_fold_change = (np.empty(shape) for _ in range(4))
+
+    def compute(rows: slice) -> None:
+        n = statistics.n_cells[rows, None].astype(float)
+        own, own_sq, excluded = statistics.sum[rows], statistics.sum_sq[rows], inside[rows, None]
+        n_other = n_reference - excluded * n
+        other = _without(sums, own, excluded)
+        other_sq = _without(sums_sq, own_sq, excluded)
+        mean, mean_other = own / n, other / np.where(n_other > 0, n_other, np.nan)
+        scores, p[rows] = _welch(
+            mean, sample_variance(n, own, own_sq), mean_other, sample_variance(n_other, other, other_sq), n
+        )
+        t[rows] = scores
+        adjusted[rows] = stats.false_discovery_control(p[rows], axis=1, method="bh")
+        # The offset of scanpy, which keeps a ratio with a gene that nobody expresses finite.
+        log_fold_change[rows] = np.log2((np.expm1(mean) + 1e-9) / (np.expm1(mean_other) + 1e-9))
+
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, shape[0], _BLOCK_ROWS)]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for _ in pool.map(compute, blocks):
+            pass
+    for array in (t, p, adjusted, log_fold_change):
+        array[lacking] = np.nan
+    return DegScores(labels, statistics.genes, name, t, p, adjusted, log_fold_change)
+
+
+def _reference(
+    statistics: PerturbationStatistics, reference: str | Iterable[str]
+) -> tuple[str, int, FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+    """Name, number of cells, sums and sums of squares of the reference, and which labels are part of it."""
+    labels = statistics.labels
+    if reference == "control":
+        statistics.control_mean  # noqa: B018 - raises where there are no control cells
+        inside = np.zeros(len(labels), bool)
+        return "control", statistics.n_control, statistics.control_sum, statistics.control_sum_sq, inside
+    if reference == "rest":
+        checks.enough_perturbations(labels, "deg_scores(reference='rest')")
+        part, name = statistics, "rest"
+    else:
+        chosen = [reference] if isinstance(reference, str) else list(reference)
+        part, name = statistics.select(labels=chosen), checks.listed(chosen, 3)
+    return name, part.n_perturbed, part.sum.sum(axis=0), part.sum_sq.sum(axis=0), labels.isin(part.labels)
+
+
+def _without(total: FloatArray, own: FloatArray, excluded: npt.NDArray[np.bool_]) -> FloatArray:
+    """Total minus a perturbation's own part; exactly zero where nothing but its own part was there."""
+    rest = total - excluded * own
+    rest[rest < _ROUNDING * total] = 0.0
+    return rest
+
+
+def _welch(
+    mean: FloatArray, var: FloatArray, mean_other: FloatArray, var_other: FloatArray, n: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Welch t score and two-sided p value of two groups that both count as `n` cells."""
+    error, error_other = var / n, var_other / n
+    total_error = error + error_other
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = (mean - mean_other) / np.sqrt(total_error)
+        freedom = (n - 1.0) * total_error**2 / (error**2 + error_other**2)
+    freedom[np.isnan(freedom)] = 1.0
+    t[np.isnan(t)] = 0.0
+    return t, 2.0 * special.stdtr(freedom, -np.abs(t))

@@ -1,0 +1,1 @@
+"""One module per figure of the paper; each draws tables that the analyses have made."""

@@ -1,0 +1,65 @@
+"""What all figures share: one look, and one colour for one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, which people with any colour vision can tell apart.
+PREDICTOR_COLOURS = {
+    "control_mean": "#999999",
+    "perturbed_mean": "#D55E00",
+    "additive": "#56B4E9",
+    "technical_duplicate": "#009E73",
+}
+PREDICTOR_LABELS = {
+    "control_mean": "Control mean\n" r"$\mu^c$",
+    "perturbed_mean": "Perturbed mean\n" r"$\mu^{all}$",
+    "additive": "Additive",
+    "technical_duplicate": "Technical\nduplicate",
+}
+UP, DOWN, UNCHANGED = "#B2182B", "#2166AC", "#F7F7F7"
+POINTS, TREND, HIGHLIGHT = "#7F9DB9", "#0072B2", "#D55E00"
+
+METRIC_LABELS = {
+    "mse": "MSE",
+    "mae": "MAE",
+    "wmse": "WMSE",
+    "r2_delta": r"$R^2(\Delta)$",
+    "weighted_r2_delta": r"$R^2_w(\Delta)$",
+    "pearson_delta": r"Pearson($\Delta$)",
+    "pearson_delta_degs": r"Pearson($\Delta$), DEGs",
+    "pearson_delta_control": r"Pearson($\Delta$ from control)",
+}
+
+_RC = {
+    "figure.dpi": 100,
+    "savefig.bbox": "tight",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    # Element names in PDF and SVG files are hashes; a fixed salt makes the files reproducible.
+    "svg.hashsalt": "diversity-by-design",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style within this block."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC):
+        yield
+
+
+def say_n(axes: Axes, n: int, what: str = "perturbations") -> None:
+    """Write the number of things shown into the upper right corner, above the axes."""
+    axes.annotate(f"n = {n:,} {what}", (1, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7)

@@ -1,0 +1,174 @@
+"""Sums and sums of squares per group of cells and gene, in one pass over the cells.
+
+Every value and every square is split into a multiple of 2**-24 and a remainder, and
+the two parts are summed apart. For log1p expression both sums are then free of
+rounding, so that the result does not depend on the order of the cells, on how they
+are stored, on the chunks they are read in, or on the number of threads.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from diversity_by_design.checks import ValueSummary
+
+# Adding and subtracting this rounds a double to a multiple of 2**-24.
+_SPLIT = 1.5 * 2.0**28
+
+# What a kernel says of the values it saw: all finite and not negative (0 or 1), largest, all whole numbers (0 or 1).
+_Seen = tuple[bool, float, bool]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _add(cell: npt.NDArray, x: float) -> None:
+    coarse = (x + _SPLIT) - _SPLIT
+    square = x * x
+    coarse_square = (square + _SPLIT) - _SPLIT
+    cell[0] += coarse
+    cell[1] += x - coarse
+    cell[2] += coarse_square
+    cell[3] += square - coarse_square
+
+
+@numba.njit(nogil=True, cache=True)
+def _accumulate_csr(
+    indptr: npt.NDArray,
+    indices: npt.NDArray,
+    data: npt.NDArray,
+    rows: npt.NDArray,
+    codes: npt.NDArray,
+    moments: npt.NDArray,
+) -> _Seen:
+    valid, largest, integral = True, 0.0, True
+    for i in range(len(rows)):
+        row = rows[i]
+        group = moments[codes[i]]
+        for position in range(indptr[row], indptr[row + 1]):
+            x = np.float64(data[position])
+            if not (0.0 <= x < np.inf):
+                valid = False
+            largest = max(largest, x)
+            integral = integral and x == np.floor(x)
+            _add(group[indices[position]], x)
+    return valid, largest, integral
+
+
+@numba.njit(nogil=True, cache=True)
+def _accumulate_csc(
+    indptr: npt.NDArray,
+    indices: npt.NDArray,
+    data: npt.NDArray,
+    columns: npt.NDArray,
+    codes: npt.NDArray,
+    moments: npt.NDArray,
+) -> _Seen:
+    valid, largest, integral = True, 0.0, True
+    # One gene's sums for all groups stay in the cache.
+    gene = np.empty((moments.shape[0], 4))
+    for column in columns:
+        gene[:] = 0.0
+        for position in range(indptr[column], indptr[column + 1]):
+            group = codes[indices[position]]
+            if group < 0:
+                continue
+            x = np.float64(data[position])
+            if not (0.0 <= x < np.inf):
+                valid = False
+            largest = max(largest, x)
+            integral = integral and x == np.floor(x)
+            _add(gene[group], x)
+        moments[:, column] += gene
+    return valid, largest, integral
+
+
+@numba.njit(nogil=True, cache=True)
+def _accumulate_dense(values: npt.NDArray, rows: npt.NDArray, codes: npt.NDArray, moments: npt.NDArray) -> _Seen:
+    valid, largest, integral = True, 0.0, True
+    for i in range(len(rows)):
+        group = moments[codes[i]]
+        for column in range(values.shape[1]):
+            x = np.float64(values[rows[i], column])
+            if x == 0.0:
+                continue
+            if not (0.0 <= x < np.inf):
+                valid = False
+            largest = max(largest, x)
+            integral = integral and x == np.floor(x)
+            _add(group[column], x)
+    return valid, largest, integral
+
+
+class GroupedMoments:
+    """Running sums of groups of cells, to which chunks of a matrix are added.
+
+    Parameters
+    ----------
+    n_groups, n_genes : int
+    workers : int
+        Threads; the result is the same for any number.
+    """
+
+    def __init__(self, n_groups: int, n_genes: int, workers: int) -> None:
+        self._parts = np.zeros((n_groups, n_genes, 4))
+        self._workers = workers
+        self.summary = ValueSummary()
+
+    def add_rows(self, chunk: npt.NDArray | sparse.csr_matrix, codes: npt.NDArray[np.intp]) -> bool:
+        """Add cells; `codes` (cells,) is each cell's group, -1 for a cell to leave out.
+
+        Returns False if a value is NaN, infinite or negative.
+        """
+        # Each thread owns some groups, hence rows of the sums that no other thread writes to.
+        order = np.argsort(codes, kind="stable")
+        order = order[np.searchsorted(codes[order], 0) :]
+        tasks = [(rows, codes[rows]) for rows in self._shares(order, codes)]
+        if sparse.issparse(chunk):
+            data = _as_float(chunk.data)
+            seen = self._run(lambda task: _accumulate_csr(chunk.indptr, chunk.indices, data, *task, self._parts), tasks)
+        else:
+            values = np.ascontiguousarray(_as_float(chunk))
+            seen = self._run(lambda task: _accumulate_dense(values, *task, self._parts), tasks)
+        return self._note(seen)
+
+    def add_columns(self, chunk: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> bool:
+        """Add all cells' values of some genes, from the gene at `first_column` on; otherwise as `add_rows`."""
+        target = self._parts[:, first_column : first_column + chunk.shape[1]]
+        data = _as_float(chunk.data)
+        tasks = np.array_split(np.arange(chunk.shape[1]), self._workers)
+        seen = self._run(
+            lambda columns: _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target), tasks
+        )
+        return self._note(seen)
+
+    def totals(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sum and sum of squares, each (groups, genes)."""
+        parts = self._parts
+        return parts[..., 0] + parts[..., 1], parts[..., 2] + parts[..., 3]
+
+    def _shares(self, order: npt.NDArray, codes: npt.NDArray) -> list[npt.NDArray]:
+        """Cut cells sorted by group into one share a worker, never within a group."""
+        cuts = np.linspace(0, len(order), self._workers + 1)[1:-1].astype(int)
+        sorted_codes = codes[order]
+        at_group = [int(np.searchsorted(sorted_codes, sorted_codes[cut])) for cut in cuts if len(order)]
+        return [share for share in np.split(order, at_group) if len(share)]
+
+    def _run(self, function, tasks) -> list[_Seen]:  # type: ignore[no-untyped-def]
+        if len(tasks) <= 1:
+            return [function(task) for task in tasks]
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(function, tasks))
+
+    def _note(self, seen: list[_Seen]) -> bool:
+        for _, largest, integral in seen:
+            self.summary = self.summary.merge(ValueSummary(0.0, largest, integral))
+        return all(valid for valid, _, _ in seen)
+
+
+def _as_float(values: npt.NDArray) -> npt.NDArray:
+    """Float32 and float64 as they are, other types as float64, so that few kernels are compiled."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)

@@ -1,0 +1,379 @@
+"""Sufficient statistics of a perturbation data set: what everything else is computed from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from diversity_by_design import checks
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from diversity_by_design.moments import GroupedMoments
+
+FloatArray = npt.NDArray[np.float64]
+
+# Values held at a time when a matrix is read from disk: 64 MiB of float32, as much again for the indices.
+CHUNK_VALUES = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbationStatistics:
+    """Number of cells, sum and sum of squares of expression per perturbation and gene.
+
+    Control cells are kept apart: `labels` and the arrays of ``labels x genes`` hold
+    perturbations only.
+
+    Attributes
+    ----------
+    labels : pandas.Index (labels,)
+        Perturbations, without control; sorted when made from cells.
+    genes : pandas.Index (genes,)
+    n_cells : int array (labels,)
+    sum, sum_sq : float64 array (labels, genes)
+        Of log1p expression over a perturbation's cells.
+    control : str or None
+        The label of control cells; None for data without any.
+    n_control : int
+    control_sum, control_sum_sq : float64 array (genes,)
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> cells = np.array([[0.5, 0.0], [1.5, 2.5], [3.5, 0.0], [0.5, 1.5]])
+    >>> stats = PerturbationStatistics.from_matrix(cells, ["A", "A", "B", "control"], ["g1", "g2"], control="control")
+    >>> stats.labels.tolist(), stats.n_cells.tolist()
+    (['A', 'B'], [2, 1])
+    >>> stats.mean
+    array([[1.  , 1.25],
+           [3.5 , 0.  ]])
+    """
+
+    labels: pd.Index
+    genes: pd.Index
+    n_cells: npt.NDArray[np.int64]
+    sum: FloatArray
+    sum_sq: FloatArray
+    control: str | None
+    n_control: int
+    control_sum: FloatArray
+    control_sum_sq: FloatArray
+
+    def __post_init__(self) -> None:
+        checks.unique_names(self.labels, "perturbation", "PerturbationStatistics")
+        checks.unique_names(self.genes, "gene", "PerturbationStatistics")
+        shape = (len(self.labels), len(self.genes))
+        for name, expected in (
+            ("n_cells", shape[:1]),
+            ("sum", shape),
+            ("sum_sq", shape),
+            ("control_sum", shape[1:]),
+            ("control_sum_sq", shape[1:]),
+        ):
+            found = np.shape(getattr(self, name))
+            if found != expected:
+                raise ValueError(f"{name} has shape {found}; with {shape[0]} labels and {shape[1]} genes: {expected}")
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: AnnData,
+        perturbation: str = "condition",
+        control: str | None = "control",
+        *,
+        layer: str | None = None,
+        workers: int | None = None,
+    ) -> PerturbationStatistics:
+        """Gather the statistics in one pass over the cells.
+
+        Parameters
+        ----------
+        adata : AnnData
+            log1p expression in `X`: dense, CSR or CSC, in memory or backed by a file. A
+            backed `X` is read chunk by chunk; memory does not grow with the number of cells.
+        perturbation : str
+            Column of `obs` with each cell's perturbation.
+        control : str or None
+            Label of control cells there; None if the data have none.
+        layer : str, optional
+            Read this layer instead of `X`.
+        workers : int, optional
+            Threads (default: as many as cores). The result does not depend on it.
+
+        Raises
+        ------
+        KeyError
+            No such column, layer or control label.
+        ValueError
+            Fewer than two perturbations, cells without a label, gene names that are not unique,
+            negative, NaN or infinite values, raw counts, values that were not log-transformed.
+        """
+        labels = checks.obs_column(adata.obs, perturbation).astype(str).astype("category")
+        if control is not None:
+            checks.control_label(labels.cat.categories, control, perturbation)
+        perturbations = [label for label in labels.cat.categories if label != control]
+        checks.enough_perturbations(perturbations, f"obs[{perturbation!r}]")
+        if layer is not None and layer not in adata.layers:
+            raise KeyError(f"no layer {layer!r}; the layers are: {checks.listed(adata.layers)}")
+        if adata.isbacked and adata.is_view and layer is None:
+            matrix: Any = _BackedView(adata)
+        else:
+            matrix = adata.X if layer is None else adata.layers[layer]
+        where = "X" if layer is None else f"layers[{layer!r}]"
+        return cls.from_matrix(
+            matrix, labels, adata.var_names, control=control, cells=adata.obs_names, workers=workers, where=where
+        )
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: Any,
+        labels: Sequence[str] | pd.Series | pd.Categorical,
+        genes: Sequence[str] | pd.Index,
+        *,
+        control: str | None = "control",
+        cells: Sequence[str] | pd.Index | None = None,
+        workers: int | None = None,
+        where: str = "X",
+    ) -> PerturbationStatistics:
+        """As `from_anndata`, from a matrix and its labels.
+
+        Parameters
+        ----------
+        matrix : array, sparse matrix, h5py.Dataset or anndata sparse dataset (cells, genes)
+        labels : (cells,)
+            Each cell's perturbation; a cell whose label is missing (None or NaN) is left out.
+        genes : (genes,)
+        control : str or None
+            Label of control cells; they may be absent.
+        cells : (cells,), optional
+            Their names, for error messages (default: their positions).
+        workers : int, optional
+        where : str
+            What to call the matrix in error messages.
+        """
+        from diversity_by_design.moments import GroupedMoments
+
+        genes = pd.Index(genes)
+        checks.unique_names(genes, "gene", where)
+        categories, codes = _group_codes(labels)
+        if matrix.shape != (len(codes), len(genes)):
+            raise ValueError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
+        names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
+        moments = GroupedMoments(len(categories), len(genes), workers or os.cpu_count() or 1)
+        _add_matrix(moments, matrix, codes, names, genes, where)
+        checks.is_expression(moments.summary, where)
+        total, total_sq = moments.totals()
+        n_cells = np.bincount(codes[codes >= 0], minlength=len(categories)).astype(np.int64)
+
+        is_control = categories == control
+        return cls(
+            labels=categories[~is_control],
+            genes=genes,
+            n_cells=n_cells[~is_control],
+            sum=total[~is_control],
+            sum_sq=total_sq[~is_control],
+            control=control,
+            n_control=int(n_cells[is_control].sum()),
+            control_sum=total[is_control].sum(axis=0),
+            control_sum_sq=total_sq[is_control].sum(axis=0),
+        )
+
+    @cached_property
+    def mean(self) -> FloatArray:
+        """Mean expression of each perturbation, mu_p (labels, genes)."""
+        return self.sum / self.n_cells[:, None]
+
+    @cached_property
+    def var(self) -> FloatArray:
+        """Variance over cells with n - 1 in the denominator (labels, genes); NaN for a single cell."""
+        return sample_variance(self.n_cells[:, None], self.sum, self.sum_sq)
+
+    @cached_property
+    def control_mean(self) -> FloatArray:
+        """Mean expression of control cells, mu_c (genes,).
+
+        Raises
+        ------
+        ValueError
+            There are no control cells.
+        """
+        self._require_control()
+        return self.control_sum / self.n_control
+
+    @cached_property
+    def control_var(self) -> FloatArray:
+        """Variance over control cells (genes,)."""
+        self._require_control()
+        return sample_variance(self.n_control, self.control_sum, self.control_sum_sq)
+
+    @property
+    def n_perturbed(self) -> int:
+        """Number of perturbed cells."""
+        return int(self.n_cells.sum())
+
+    @cached_property
+    def perturbed_mean(self) -> FloatArray:
+        """Mean over all perturbed cells, control excluded, mu_all (genes,).
+
+        Each cell counts the same: a perturbation with more cells weighs more.
+        """
+        return self.sum.sum(axis=0) / self.n_perturbed
+
+    def merge(self, other: PerturbationStatistics) -> PerturbationStatistics:
+        """Statistics of the cells of both, which must not share any.
+
+        Genes must be the same, in any order; labels may overlap.
+
+        Raises
+        ------
+        ValueError
+            The genes or the control labels differ.
+        """
+        if self.control != other.control:
+            raise ValueError(f"control is {self.control!r} in one and {other.control!r} in the other; rename one")
+        if len(self.genes) != len(other.genes) or not self.genes.isin(other.genes).all():
+            only = self.genes.difference(other.genes), other.genes.difference(self.genes)
+            raise ValueError(
+                f"genes differ: {len(only[0])} only in the first ({checks.listed(only[0], 3)}), {len(only[1])} only in "
+                f"the second ({checks.listed(only[1], 3)}); select the common genes in both first"
+            )
+        columns = other.genes.get_indexer(self.genes)
+        labels = self.labels.union(other.labels)
+        n_cells = np.zeros(len(labels), np.int64)
+        total, total_sq = np.zeros((2, len(labels), len(self.genes)))
+        for part, order in ((self, slice(None)), (other, columns)):
+            rows = labels.get_indexer(part.labels)
+            n_cells[rows] += part.n_cells
+            total[rows] += part.sum[:, order]
+            total_sq[rows] += part.sum_sq[:, order]
+        return PerturbationStatistics(
+            labels=labels,
+            genes=self.genes,
+            n_cells=n_cells,
+            sum=total,
+            sum_sq=total_sq,
+            control=self.control,
+            n_control=self.n_control + other.n_control,
+            control_sum=self.control_sum + other.control_sum[columns],
+            control_sum_sq=self.control_sum_sq + other.control_sum_sq[columns],
+        )
+
+    def select(self, labels: Iterable[str] | None = None, genes: Iterable[str] | None = None) -> PerturbationStatistics:
+        """Statistics of some perturbations and genes, in the order given; control cells stay.
+
+        Raises
+        ------
+        KeyError
+            A label or gene is not there.
+        """
+        rows = slice(None) if labels is None else _positions(self.labels, labels, "perturbation")
+        columns = slice(None) if genes is None else _positions(self.genes, genes, "gene")
+        return PerturbationStatistics(
+            labels=self.labels[rows],
+            genes=self.genes[columns],
+            n_cells=self.n_cells[rows],
+            sum=self.sum[rows][:, columns],
+            sum_sq=self.sum_sq[rows][:, columns],
+            control=self.control,
+            n_control=self.n_control,
+            control_sum=self.control_sum[columns],
+            control_sum_sq=self.control_sum_sq[columns],
+        )
+
+    def _require_control(self) -> None:
+        if self.n_control == 0:
+            raise ValueError(f"there are no control cells (label {self.control!r}) in these statistics")
+
+
+def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArray:
+    """Variance with n - 1 in the denominator from sum and sum of squares; NaN where n < 2."""
+    n = np.asarray(n, dtype=float)
+    n_or_nan = np.where(n > 1, n, np.nan)
+    # Rounding may leave a constant gene a hair below zero.
+    return np.maximum(total_sq - total * (total / n_or_nan), 0.0) / (n_or_nan - 1.0)
+
+
+def _group_codes(labels: Any) -> tuple[pd.Index, npt.NDArray[np.intp]]:
+    """Sorted distinct labels, and each cell's position among them (-1 where missing)."""
+    category = pd.Categorical(labels).remove_unused_categories()
+    order = np.argsort(category.categories.astype(str))
+    rank = np.empty(len(order) + 1, np.intp)
+    rank[order] = np.arange(len(order))
+    rank[-1] = -1
+    return pd.Index(category.categories.astype(str)[order].to_numpy(object)), rank[category.codes]
+
+
+def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[np.intp]:
+    names = list(names)
+    positions = index.get_indexer(names)
+    if (positions < 0).any():
+        unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]
+        raise KeyError(f"no {what} called {checks.listed(unknown, 5)}; there are {len(index)}: {checks.listed(index)}")
+    return positions
+
+
+@dataclass(frozen=True)
+class _BackedView:
+    """A view of a file-backed AnnData, sliced through the AnnData: its own `X` would be read whole."""
+
+    adata: AnnData
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.adata.shape
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.adata[rows].X
+
+
+def _add_matrix(
+    moments: GroupedMoments,
+    matrix: Any,
+    codes: npt.NDArray[np.intp],
+    cells: pd.Index,
+    genes: pd.Index,
+    where: str,
+) -> None:
+    """Add all cells, chunk by chunk along the axis in which the matrix is stored."""
+    if _is_csc(matrix):
+        for span in _spans(matrix, axis=1):
+            chunk = sparse.csc_matrix(matrix[:, span])
+            if not moments.add_columns(chunk, span.start, codes):
+                checks.finite_nonnegative(chunk, cells, genes[span], where)
+        return
+    for span in _spans(matrix, axis=0):
+        chunk = matrix if span == slice(0, matrix.shape[0]) and _in_memory(matrix) else matrix[span]
+        if sparse.issparse(chunk):
+            chunk = sparse.csr_matrix(chunk)
+        if not moments.add_rows(np.asarray(chunk) if not sparse.issparse(chunk) else chunk, codes[span]):
+            checks.finite_nonnegative(chunk, cells[span], genes, where)
+
+
+def _in_memory(matrix: Any) -> bool:
+    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+
+
+def _is_csc(matrix: Any) -> bool:
+    # scipy says "csc" in `format`, and so do anndata's datasets on disk.
+    return getattr(matrix, "format", None) == "csc"
+
+
+def _spans(matrix: Any, axis: int) -> Iterator[slice]:
+    """Slices along `axis` that hold at most CHUNK_VALUES values each; one slice for a matrix in memory."""
+    length, across = matrix.shape[axis], matrix.shape[1 - axis]
+    if _in_memory(matrix):
+        yield slice(0, length)
+        return
+    step = max(1, CHUNK_VALUES // max(1, across))
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
