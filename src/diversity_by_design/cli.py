@@ -155,7 +155,8 @@ MinGenesPerCellOption = Annotated[
 def error_text(error: Exception) -> str:
     """Message of an exception as a reader should see it.
 
-    `str` of a KeyError is the repr of its argument, quotes and escapes included; this gives the argument itself.
+    `str` of a KeyError is the repr of its argument, quotes and escapes included, and that of an OSError starts with a
+    number; this gives the message itself.
 
     Examples
     --------
@@ -164,6 +165,8 @@ def error_text(error: Exception) -> str:
     """
     if isinstance(error, KeyError) and len(error.args) == 1:
         return str(error.args[0])
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) or type(error).__name__
 
 

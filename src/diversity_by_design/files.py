@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import pandas as pd
+
+from diversity_by_design.checks import listed
+
+FLOAT_FORMAT = "%.10g"
 
 # What a disk reports without naming a file: full, over quota, file too large, read-only, broken.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -58,3 +64,34 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all (see `atomic_path`)."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index, floats to ten significant digits, undefined values empty.
+
+    Raises
+    ------
+    ValueError
+        The index holds information, which would be lost, or a column name occurs twice.
+    """
+    if frame.index.nlevels > 1 or frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index.dtype):
+        raise ValueError(
+            f"{path.name}: the table's index ({frame.index.names}) would be lost; make it columns with reset_index()"
+        )
+    if not frame.columns.is_unique:
+        raise ValueError(
+            f"{path.name}: column names occur twice: {listed(frame.columns[frame.columns.duplicated()].unique())}"
+        )
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Read a table as `write_csv` wrote it; only empty fields are undefined, so a gene may be called ``NA``."""
+    return pd.read_csv(
+        path,
+        dtype=dict(dtypes) if dtypes else None,
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )

@@ -36,7 +36,7 @@ def mse(truth: npt.ArrayLike, prediction: npt.ArrayLike, mask: npt.ArrayLike | N
     array([2. , 0.5])
     """
     truth, prediction = _arrays(truth, prediction=prediction)
-    return _mean((truth - prediction) ** 2, mask)
+    return _mean((truth - prediction) ** 2, _mask(mask, truth))
 
 
 def mae(truth: npt.ArrayLike, prediction: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> FloatArray:
@@ -48,7 +48,7 @@ def mae(truth: npt.ArrayLike, prediction: npt.ArrayLike, mask: npt.ArrayLike | N
     np.float64(1.0)
     """
     truth, prediction = _arrays(truth, prediction=prediction)
-    return _mean(np.abs(truth - prediction), mask)
+    return _mean(np.abs(truth - prediction), _mask(mask, truth))
 
 
 def wmse(truth: npt.ArrayLike, prediction: npt.ArrayLike, weights: npt.ArrayLike) -> FloatArray:
@@ -106,12 +106,14 @@ def pearson_delta(
     used = _mask(mask, truth)
     # Rounding of a mean is proportional to its size: a change below that is none.
     scale = np.maximum(np.abs(truth), np.maximum(np.abs(prediction), np.abs(reference)))
-    noise = 8.0 * coarsest * np.sqrt(_sum((scale * used) ** 2))
+    scale = scale if used is None else np.where(used, scale, 0.0)
+    noise = 8.0 * coarsest * np.sqrt(_sum(scale**2))
+    n_used = truth.shape[-1] if used is None else _sum(used)
     true_delta = _centred(truth - reference, used)
     predicted_delta = _centred(prediction - reference, used)
     true_norm, predicted_norm = np.sqrt(_sum(true_delta**2)), np.sqrt(_sum(predicted_delta**2))
     # Stated positively, so that NaN in the input gives NaN.
-    defined = (true_norm > noise) & (predicted_norm > noise) & (_sum(used) >= 2)
+    defined = (true_norm > noise) & (predicted_norm > noise) & (n_used >= 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         r = _sum(true_delta * predicted_delta) / true_norm / predicted_norm
     return np.where(defined, np.clip(r, -1.0, 1.0), np.nan)[()]
@@ -195,29 +197,29 @@ def _weights(weights: npt.ArrayLike, truth: FloatArray) -> FloatArray:
     return array
 
 
-def _mask(mask: npt.ArrayLike | None, truth: FloatArray) -> npt.NDArray[np.bool_]:
+def _mask(mask: npt.ArrayLike | None, truth: FloatArray) -> npt.NDArray[np.bool_] | None:
     if mask is None:
-        return np.ones(truth.shape, bool)
+        return None
     array = np.asarray(mask)
     if array.dtype != bool:
         raise ValueError(f"mask must be boolean (True for genes to use), not {array.dtype}")
     _require_shape(array, truth, "mask")
-    return np.broadcast_to(array, truth.shape)
+    return array
 
 
 def _sum(values: npt.NDArray[Any]) -> FloatArray:
     return values.sum(axis=-1)
 
 
-def _mean(values: FloatArray, mask: npt.ArrayLike | None) -> FloatArray:
-    if mask is None:
+def _mean(values: FloatArray, used: npt.NDArray[np.bool_] | None) -> FloatArray:
+    """Mean over the genes used; NaN without any."""
+    if used is None:
         return values.mean(axis=-1)
-    used = _mask(mask, values)
     with np.errstate(invalid="ignore"):
         return _sum(np.where(used, values, 0.0)) / _sum(used)
 
 
-def _centred(delta: FloatArray, used: npt.NDArray[np.bool_]) -> FloatArray:
+def _centred(delta: FloatArray, used: npt.NDArray[np.bool_] | None) -> FloatArray:
     """Minus the mean over the genes used; zero elsewhere."""
-    centred = delta - np.asarray(_mean(delta, used))[..., None]
-    return np.where(used, centred, 0.0)
+    centred = delta - _mean(delta, used)[..., None]
+    return centred if used is None else np.where(used, centred, 0.0)

@@ -38,7 +38,7 @@ METRIC_LABELS = {
 
 _RC = {
     "figure.dpi": 100,
-    "savefig.bbox": "tight",
+    "figure.constrained_layout.use": True,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

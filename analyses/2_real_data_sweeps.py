@@ -1,0 +1,225 @@
+"""Analysis 2: what makes the mean baseline look good, on real data (appendix A).
+
+Writes figures 2A, 2D/E, 5A to 5E, 5H/I and 5L/M, table 3 with the paper's numbers beside
+ours, and every sweep as a table, into <output>/<dataset>/2_real_data_sweeps/.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from diversity_by_design import cli, datasets, deg_sharing, sweeps
+from diversity_by_design.correlations import correlation, table_3
+from diversity_by_design.datasets.expression import read_expression
+from diversity_by_design.figures import deg_sharing as sharing_figures
+from diversity_by_design.figures import sweep_trends
+from diversity_by_design.results import ResultFolder
+
+# The figures of single sweeps: name, parameter, metric, axis label, figure of the paper, what to see.
+TREND_FIGURES = (
+    (
+        "beta_pearson_delta",
+        "beta",
+        "pearson_delta_all",
+        "Pearson(Δ) of the mean baseline",
+        "2D/E",
+        "Control moved from the centre of the perturbed cells (0) to where it was measured (1) and twice as far (2). "
+        "A rising line: the further control is from the centre, the better the mean of all perturbed cells looks, "
+        "though it predicts the same for every perturbation.",
+    ),
+    (
+        "n_0_pearson_delta",
+        "n_0",
+        "pearson_delta_all",
+        "Pearson(Δ) of the mean baseline",
+        "5H/I",
+        "Control mean estimated from fewer cells. A falling line: a noisy control mean is a bias that all "
+        "perturbations share, from which the mean baseline profits; where it levels off, more control cells are of "
+        "no more help.",
+    ),
+    (
+        "k_pearson_delta_degs",
+        "k",
+        "pearson_delta_degs_vs_rest",
+        "Pearson(Δ) of the mean baseline, DEGs vs rest",
+        "5L/M",
+        "Fewer perturbations, ten random choices of each number. A falling line: with few, each pulls the mean of all "
+        "towards itself, and the baseline seems to know the perturbation's own DEGs.",
+    ),
+)
+OVERVIEW_METRICS = {"pearson_delta_all": "Pearson(Δ)", "mse_all": "MSE", "weighted_r2_delta": r"$R^2_w(\Delta)$"}
+
+
+def main(
+    dataset: cli.DatasetOption = cli.DATASET,
+    seed: cli.SeedOption = 0,
+    output: cli.OutputOption = cli.RESULTS,
+    workers: cli.WorkersOption = cli.CORES,
+    force: cli.ForceOption = False,
+    perturbation_key: cli.PerturbationKeyOption = None,
+    control_label: cli.ControlLabelOption = None,
+    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
+    genes: cli.GenesOption = None,
+    min_genes_per_cell: cli.MinGenesPerCellOption = None,
+) -> None:
+    """Degrade a data set along each of the paper's eight parameters and score the mean baseline."""
+    prepared = datasets.load(
+        dataset,
+        data_dir=cli.data_dir(),
+        perturbation_key=perturbation_key,
+        control_label=control_label,
+        cells_per_perturbation=cells_per_perturbation,
+        genes=genes,
+        min_genes_per_cell=min_genes_per_cell,
+        seed=seed,
+    )
+    folder = ResultFolder(
+        output / prepared.name / "2_real_data_sweeps",
+        analysis="2_real_data_sweeps",
+        title="Real-data sweeps",
+        dataset=prepared,
+        seed=seed,
+        parameters={"strength": "vs_rest"},
+        force=force,
+    )
+    if folder.complete:
+        print(f"{folder.path}: already complete; --force runs it anew")
+        return
+
+    with tqdm(total=len(sweeps.SWEEPS) + 3, desc="real-data sweeps", unit="step") as bar:
+        data = sweeps.SweepData.from_anndata(read_expression(prepared.path), seed=seed, workers=workers)
+        bar.update()
+        tables = {}
+        for parameter in sweeps.SWEEPS:
+            bar.set_postfix_str(parameter)
+            tables[parameter] = folder.cached_table(
+                f"sweep_{parameter}",
+                lambda parameter=parameter: sweeps.run_sweep(parameter, data),
+                caption=f"Sweep of {parameter}: metrics of the mean baseline for every perturbation and setting.",
+            )
+            bar.update()
+        bar.set_postfix_str("figures")
+        write_sharing_figures(folder, data, prepared.name)
+        bar.update()
+        write_sweep_figures(folder, tables)
+        write_table_3(folder, tables, prepared.name)
+        bar.update()
+    folder.finish()
+    print(f"results: {folder.path}")
+
+
+def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: str) -> None:
+    """Figures 2A, 5A to 5E: which DEGs perturbations share."""
+    directions = deg_sharing.trinary_matrix(data.vs_control, max_labels=256, max_genes=2048, seed=data.seed)
+    changed = directions.to_numpy()
+    up, down = (changed > 0).mean(), (changed < 0).mean()
+    folder.figure(
+        "trinary_degs_vs_control",
+        sharing_figures.draw_trinary(directions),
+        directions.reset_index(),
+        title="Direction of DEGs against control",
+        caption=(
+            f"Genes up, down or unchanged against control in {len(directions):,} perturbations of {name} "
+            f"({up:.1%} up, {down:.1%} down), rows and columns clustered. A vertical stripe is a change that many "
+            "perturbations share: a bias of control, not the effect of any one of them."
+        ),
+        paper="2A, 5A",
+    )
+    frequencies = deg_sharing.deg_frequencies(data.vs_control, data.vs_rest)
+    folder.figure(
+        "deg_frequency_rank",
+        sharing_figures.draw_frequency_rank(frequencies),
+        frequencies,
+        title="How many perturbations share a DEG",
+        caption="Genes ranked by the percentage of perturbations in which they are a DEG against control.",
+        paper="5B",
+    )
+    folder.figure(
+        "deg_frequency_comparison",
+        sharing_figures.draw_frequency_comparison(frequencies),
+        frequencies[["gene", "percent_vs_control", "percent_vs_rest"]],
+        title="Shared DEGs against control and against the rest",
+        caption=(
+            "Each gene's percentage of perturbations in which it is a DEG. Genes far below the diagonal differ from "
+            "control in many perturbations but set none of them apart."
+        ),
+        paper="5C",
+    )
+    counts = deg_sharing.deg_counts(data.vs_control, data.vs_rest)
+    for reference, figure_of_paper in (("control", "5D"), ("rest", "5E")):
+        column = f"n_vs_{reference}"
+        folder.figure(
+            f"deg_counts_vs_{reference}",
+            sharing_figures.draw_count_histogram(counts[column], reference, len(data.statistics.genes)),
+            counts[["perturbation", column]],
+            title=f"DEGs per perturbation vs {reference}",
+            caption=(
+                f"Number of DEGs of each perturbation vs {reference}: median {counts[column].median():g}, "
+                f"{int((counts[column] == 0).sum())} of {len(counts)} perturbations have none."
+            ),
+            paper=figure_of_paper,
+        )
+
+
+def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -> None:
+    """Figures 2D/E, 5H/I and 5L/M, and an overview of all sweeps."""
+    for name, parameter, column, ylabel, figure_of_paper, caption in TREND_FIGURES:
+        sweep = tables[parameter]
+        r, _, n = correlation(sweep, column)
+        caption += f" Correlation with the parameter: r = {r:.2f} over {n:,} points."
+        undefined = int(sweep[column].isna().sum())
+        if undefined:
+            caption += f" {undefined:,} of {len(sweep):,} points are undefined and left out."
+        folder.figure(
+            name,
+            sweep_trends.draw_sweep(sweep, column, ylabel),
+            {
+                "points": sweep[["value", "replicate", "perturbation", column]],
+                "trend": sweep_trends.trend(sweep, column),
+            },
+            title=f"{ylabel} along {parameter}",
+            caption=caption,
+            paper=figure_of_paper,
+        )
+    trends = pd.concat(
+        sweep_trends.trend(sweep, column).assign(parameter=parameter, metric=column)
+        for parameter, sweep in tables.items()
+        for column in OVERVIEW_METRICS
+    )
+    folder.figure(
+        "sweeps_overview",
+        sweep_trends.draw_overview(tables, OVERVIEW_METRICS),
+        trends,
+        title="All sweeps",
+        caption=(
+            "The mean baseline along all eight parameters: points are perturbations, lines their mean with its 95 % "
+            "interval. Pearson(Δ) from control moves with properties of the data set; the weighted R2 from the "
+            "perturbed mean is never above zero, as it should be for a baseline that learns nothing."
+        ),
+        paper="",
+    )
+
+
+def write_table_3(folder: ResultFolder, tables: dict[str, pd.DataFrame], name: str) -> None:
+    """Table 3, with the paper's numbers beside ours."""
+    paper = pd.read_csv(cli.project_root() / "analyses" / "paper_reference" / "correlations.csv")
+    table = table_3(tables, name, paper)
+    compared_with = table["paper_dataset"].iat[0]
+    both = table.dropna(subset=["ours", "paper"])
+    agree = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
+    folder.table(
+        "table3",
+        table,
+        caption=(
+            "Correlation of the mean baseline's score with each parameter, over perturbations; the paper's numbers "
+            f"are those for {compared_with}. The sign agrees in {agree} of {len(both)}. Empty: the metric cannot "
+            "depend on the parameter, or the paper gives no number."
+        ),
+        show=True,
+    )
+
+
+if __name__ == "__main__":
+    cli.script(main)

@@ -1,0 +1,156 @@
+"""Everything the paper computes for one data set: preparation, each analysis, and one page with all results.
+
+Each analysis is a script of its own in this folder and runs in a process of its own, so that one that fails does not
+keep the others from running. What is finished is not made again: after an interruption the same command goes on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from diversity_by_design import cli, datasets
+from diversity_by_design.checks import listed
+from diversity_by_design.report import write_index
+
+# Every script that a data set is analysed with, in the order in which they run, and what the report calls it.
+ANALYSES = {
+    "2_real_data_sweeps": "Real-data sweeps",
+    "3_niche_sensitivity": "Sensitivity to niche signals",
+    "5_compare_models": "Comparison of models and baselines",
+}
+SECONDS_TO_STOP = 20
+
+OnlyOption = Annotated[
+    str | None,
+    typer.Option("--only", metavar="N,N", show_default=False, help="Run only the analyses of these numbers, as 2,3."),
+]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One analysis: its name (that of its script and of its folder of results), what it is, and the script."""
+
+    name: str
+    title: str
+    script: Path
+
+
+def steps(folder: Path, only: str | None = None) -> list[Step]:
+    """Analyses whose scripts are in `folder`; with `only` (such as ``"2,3"``) just those of these numbers.
+
+    Raises
+    ------
+    ValueError
+        `only` names a number that no script has.
+    """
+    found = [Step(name, title, folder / f"{name}.py") for name, title in ANALYSES.items()]
+    found = [step for step in found if step.script.is_file()]
+    if only is None:
+        return found
+    by_number = {step.name.split("_")[0]: step for step in found}
+    wanted = {number.strip() for number in only.split(",")}
+    unknown = sorted(wanted - set(by_number))
+    if unknown:
+        raise ValueError(
+            f"--only {only}: no analysis has the number {listed(map(repr, unknown))}; there are "
+            f"{listed(f'{number} ({step.title})' for number, step in by_number.items())}"
+        )
+    return [step for number, step in by_number.items() if number in wanted]
+
+
+def run_script(command: Sequence[str]) -> int:
+    """Run a command to its end and return its exit code.
+
+    Ctrl-C reaches the child too; it is given time to leave its files in order before this process goes.
+    """
+    with subprocess.Popen(command) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            try:
+                child.wait(SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                child.terminate()
+            raise
+
+
+def run_steps(to_run: Sequence[Step], arguments: Sequence[str]) -> dict[str, int]:
+    """Run each analysis with `arguments`; return the exit codes of those that failed, by name."""
+    failed = {}
+    with tqdm(total=len(to_run), desc="reproduce", unit="analysis") as bar:
+        for step in to_run:
+            bar.set_postfix_str(step.name)
+            print(file=sys.stderr)  # the analysis draws its own bar below this one
+            exit_code = run_script([sys.executable, str(step.script), *arguments])
+            if exit_code:
+                failed[step.name] = exit_code
+                tqdm.write(f"{step.name} failed with exit code {exit_code}; the others go on", file=sys.stderr)
+            bar.update()
+    return failed
+
+
+def arguments_of(**options: object) -> list[str]:
+    """Options as a script's command line has them; those that are None or False are left out.
+
+    Examples
+    --------
+    >>> arguments_of(dataset="demo", seed=0, genes=None, force=True)
+    ['--dataset', 'demo', '--seed', '0', '--force']
+    """
+    arguments = []
+    for name, value in options.items():
+        if value is None or value is False:
+            continue
+        arguments.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            arguments.append(str(value))
+    return arguments
+
+
+def main(
+    dataset: cli.DatasetOption = cli.DATASET,
+    seed: cli.SeedOption = 0,
+    output: cli.OutputOption = cli.RESULTS,
+    workers: cli.WorkersOption = cli.CORES,
+    force: cli.ForceOption = False,
+    only: OnlyOption = None,
+    perturbation_key: cli.PerturbationKeyOption = None,
+    control_label: cli.ControlLabelOption = None,
+    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
+    genes: cli.GenesOption = None,
+    min_genes_per_cell: cli.MinGenesPerCellOption = None,
+) -> None:
+    """Prepare a data set, run every analysis on it, and write one page with all figures and tables."""
+    folder = Path(__file__).resolve().parent
+    to_run = steps(folder, only)
+    preparation = {
+        "perturbation_key": perturbation_key,
+        "control_label": control_label,
+        "cells_per_perturbation": cells_per_perturbation,
+        "genes": genes,
+        "min_genes_per_cell": min_genes_per_cell,
+    }
+    prepared = datasets.load(dataset, data_dir=cli.data_dir(), seed=seed, **preparation)
+    failed = run_steps(
+        to_run,
+        arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),
+    )
+    index = write_index(
+        output / prepared.name, expected={step.name: step.title for step in steps(folder)}, failed=failed
+    )
+    print(f"all results: {index}")
+    if failed:
+        print(f"failed: {listed(failed)}; what they printed is above", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    cli.script(main)

@@ -1,0 +1,163 @@
+"""Raw counts of a file: looked through once, then gathered for the cells that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from diversity_by_design import checks
+from diversity_by_design.datasets.reading import H5adFile, StoredMatrix
+
+# Cells handed on at a time: 16,384 values a cell make this 64 MiB of float32.
+CELLS_AT_A_TIME = 1024
+# Whole numbers up to this are exact in float32.
+LARGEST_COUNT = 2**24
+
+
+@dataclass(frozen=True)
+class CountScan:
+    """What one pass over all counts tells.
+
+    Attributes
+    ----------
+    genes_per_cell : int array (cells,)
+        Number of detected genes.
+    totals : float64 array (cells,)
+        Total counts.
+    cells_per_gene : int array (genes,)
+        Number of cells in which the gene was detected.
+    """
+
+    genes_per_cell: npt.NDArray[np.int64]
+    totals: npt.NDArray[np.float64]
+    cells_per_gene: npt.NDArray[np.int64]
+
+
+def scan(matrix: StoredMatrix, cells: pd.Index, genes: pd.Index) -> CountScan:
+    """Count detected genes and totals per cell, and cells per gene, in one pass.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite, negative, not a whole number, or larger than 16,777,216.
+    """
+    where = f"{matrix.path.name}: {matrix.name}"
+    genes_per_cell = np.zeros(len(cells), np.int64)
+    totals = np.zeros(len(cells))
+    cells_per_gene = np.zeros(len(genes), np.int64)
+    for block in matrix.blocks():
+        values = block.values
+        span = slice(block.first_gene, block.first_gene + values.shape[1])
+        checks.finite_nonnegative(values, cells[block.cells], genes[span], where)
+        summary = checks.summarise_values(values.data)
+        checks.is_raw_counts(summary, where)
+        if summary.maximum > LARGEST_COUNT:
+            raise ValueError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
+        genes_per_cell[block.cells] += np.diff(values.indptr)
+        totals[block.cells] += values @ np.ones(values.shape[1])
+        cells_per_gene[span] += np.bincount(values.indices, minlength=values.shape[1])
+    return CountScan(genes_per_cell, totals, cells_per_gene)
+
+
+def find_counts(file: H5adFile) -> tuple[StoredMatrix, CountScan, list[str]]:
+    """Find the raw counts of a file: `X`, else the layer ``counts``.
+
+    Returns
+    -------
+    matrix, scan, notes : StoredMatrix, CountScan, list of str
+        The notes say why `X` was passed over.
+
+    Raises
+    ------
+    ValueError
+        Neither holds raw counts.
+    """
+    cells, genes = file.obs.index, file.var.index
+    candidates = [matrix for name in ("X", "layers/counts") if (matrix := file.matrix(name)) is not None]
+    if not candidates:
+        raise ValueError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
+    notes = []
+    for matrix in candidates[:-1]:
+        try:
+            return matrix, scan(matrix, cells, genes), notes
+        except ValueError as error:
+            notes.append(f"counts were taken from {candidates[-1].name}, since {error}")
+    return candidates[-1], scan(candidates[-1], cells, genes), notes
+
+
+@dataclass(frozen=True)
+class CellCounts:
+    """Counts of some cells in memory, row by row.
+
+    Kept as plain arrays, since scipy would widen the indices to 64 bits with more than 2**31 values.
+
+    Attributes
+    ----------
+    data : float32 array (values,)
+    indices : int32 array (values,)
+        Gene of each value.
+    indptr : int64 array (cells + 1,)
+        Where each cell's values start.
+    n_genes : int
+    """
+
+    data: npt.NDArray[np.float32]
+    indices: npt.NDArray[np.int32]
+    indptr: npt.NDArray[np.int64]
+    n_genes: int
+
+    def blocks(self, genes: npt.NDArray[np.bool_]) -> Iterator[sparse.csr_matrix]:
+        """Yield the kept `genes` of consecutive cells, as copies that may be changed."""
+        n_cells = len(self.indptr) - 1
+        for start in range(0, n_cells, CELLS_AT_A_TIME):
+            stop = min(start + CELLS_AT_A_TIME, n_cells)
+            part = slice(self.indptr[start], self.indptr[stop])
+            indptr = self.indptr[start : stop + 1] - self.indptr[start]
+            whole = sparse.csr_matrix(
+                (self.data[part], self.indices[part], indptr), shape=(stop - start, self.n_genes), copy=False
+            )
+            yield select_genes(whole, genes)
+
+
+def gather(matrix: StoredMatrix, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:
+    """Read the counts of some cells into memory, which needs 8 bytes per detected gene and cell.
+
+    Parameters
+    ----------
+    matrix : StoredMatrix
+    cells : int array
+        Row numbers, sorted.
+    genes_per_cell : int array (all cells,)
+        From `scan`.
+    """
+    indptr = np.concatenate([[0], np.cumsum(genes_per_cell[cells])]).astype(np.int64)
+    data = np.empty(indptr[-1], np.float32)
+    indices = np.empty(indptr[-1], np.int32)
+    place = np.full(matrix.shape[0], -1)
+    place[cells] = np.arange(len(cells))
+    # Where the next value of each cell goes; a CSC file brings a cell's values in several blocks.
+    cursor = indptr[:-1].copy()
+    for block in matrix.blocks(cells):
+        values, rows = block.values, place[block.cells]
+        lengths = np.diff(values.indptr)
+        target = np.repeat(cursor[rows] - values.indptr[:-1], lengths) + np.arange(values.nnz)
+        data[target] = values.data
+        indices[target] = values.indices + block.first_gene
+        cursor[rows] += lengths
+    return CellCounts(data, indices, indptr, matrix.shape[1])
+
+
+def select_genes(values: sparse.csr_matrix, genes: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
+    """Columns of a CSR matrix where `genes` is True; always a copy, several times faster than indexing."""
+    stored = genes[values.indices]
+    new_column = np.cumsum(genes, dtype=np.int32) - np.int32(1)
+    indptr = np.concatenate([[0], np.cumsum(stored)])[values.indptr]
+    return sparse.csr_matrix(
+        (values.data[stored], new_column[values.indices[stored]], indptr),
+        shape=(values.shape[0], int(genes.sum())),
+    )

@@ -1,0 +1,112 @@
+"""What preparing a data set did, in words and numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diversity_by_design.checks import listed
+
+# Key of uns in a prepared file.
+RECORD = "diversity_by_design"
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What was kept of a file, what was left out, and why.
+
+    Attributes
+    ----------
+    source, source_sha256 : str
+        Name and checksum of the file that was prepared.
+    seed : int
+    settings : dict
+        As asked for (see `PreparationSettings`).
+    cells_found, genes_found : int
+        In the file.
+    min_genes_per_cell, cells_per_perturbation : int
+        As used, where the settings left them open.
+    cells_with_few_genes, genes_in_few_cells : int
+        Number left out by the filters.
+    left_out : dict of str to int
+        Perturbations with too few cells, and how many each has.
+    control_cells_found : int
+        Control cells to choose from.
+    cells, genes, perturbations, control_cells : int
+        In the prepared file.
+    renamed_genes : int
+        Genes whose name occurred before, and which got a number.
+    notes : tuple of str
+        What else a reader should know.
+    """
+
+    source: str
+    source_sha256: str
+    seed: int
+    settings: dict[str, Any]
+    cells_found: int
+    genes_found: int
+    min_genes_per_cell: int
+    cells_per_perturbation: int
+    cells_with_few_genes: int
+    genes_in_few_cells: int
+    left_out: dict[str, int]
+    control_cells_found: int
+    cells: int
+    genes: int
+    perturbations: int
+    control_cells: int
+    renamed_genes: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> PreparationReport:
+        """Inverse of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "notes": tuple(fields["notes"])})
+
+    def text(self, list_up_to: int = 30) -> str:
+        """Several lines for a reader; at most `list_up_to` of the perturbations left out are named."""
+        least, n = self.min_genes_per_cell, self.cells_per_perturbation
+        lines = [
+            f"{self.source}: {self.cells_found:,} cells x {self.genes_found:,} genes",
+            f"  left out: {self.cells_with_few_genes:,} cells with fewer than {least} detected genes, "
+            f"{self.genes_in_few_cells:,} genes detected in fewer than {self.settings['min_cells_per_gene']} cells",
+            f"  kept: {self.perturbations:,} perturbations x {n} cells, {self.control_cells:,} of "
+            f"{self.control_cells_found:,} control cells, {self.genes:,} genes (seed {self.seed})",
+        ]
+        if self.left_out:
+            names = listed((f"{name} ({cells})" for name, cells in self.left_out.items()), list_up_to)
+            lines.append(f"  {len(self.left_out):,} perturbations with fewer than {n} cells left out: {names}")
+        if self.renamed_genes:
+            lines.append(f"  {self.renamed_genes:,} gene names occurred more than once and were numbered")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def read_report(path: Path) -> PreparationReport | None:
+    """Report of a prepared file; None if the file does not exist.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or was not written by this project.
+    """
+    import h5py
+
+    if not path.exists():
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            text = file[f"uns/{RECORD}/report"].asstr()[()]
+        return PreparationReport.from_json(text)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a prepared data set that this version can read ({error}); move it away, or prepare it "
+            "anew with get_data.py --force"
+        ) from error

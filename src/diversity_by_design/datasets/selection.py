@@ -1,0 +1,168 @@
+"""Which cells are kept: the names of the conditions, and a seeded draw from each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design import checks
+from diversity_by_design.datasets.settings import PreparationSettings
+
+CONTROL = "control"
+JOINER = "+"
+# The paper's number for norman19, and the most that is taken when nothing is said.
+MOST_CELLS = 256
+
+
+def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dict[str, str]:
+    """Name of the condition that each label of a file stands for.
+
+    The control label becomes ``control``, a guide's ending is removed, the parts of a combination are joined by ``+``
+    in sorted order, and a part that is the control label is dropped (``A+ctrl`` is ``A``).
+
+    Raises
+    ------
+    ValueError
+        Labels that differ in more than a guide's ending become the same condition.
+
+    Examples
+    --------
+    >>> settings = PreparationSettings(perturbation_key="gene", control_label="NT", combination_separator="_")
+    >>> condition_names(["NT", "B_A", "C"], settings)
+    {'B_A': 'A+B', 'C': 'C', 'NT': 'control'}
+    """
+    separator = settings.combination_separator or JOINER
+    joined: dict[str, str] = {}
+    origin: dict[str, str] = {}
+    for label in sorted(set(labels)):
+        target = label
+        if settings.guide_suffix is not None and label != settings.control_label:
+            target = re.sub(settings.guide_suffix, "", label)
+        if target == settings.control_label:
+            form = CONTROL
+        else:
+            parts = [part for whole in target.split(separator) for part in whole.split(JOINER)]
+            form = JOINER.join(part for part in parts if part != settings.control_label) or CONTROL
+        if origin.setdefault(form, target) != target:
+            raise ValueError(
+                f"labels {origin[form]!r} and {target!r} of obs[{settings.perturbation_key!r}] both become condition "
+                f"{form!r} (control is {settings.control_label!r}, combinations are joined by {separator!r}); give "
+                "both groups of cells one label, or tell them apart by name"
+            )
+        joined[label] = form
+    canonical = checks.canonical_conditions(joined.values(), JOINER)
+    return {label: canonical[form] for label, form in joined.items()}
+
+
+def automatic_cells(counts: Mapping[str, int]) -> int:
+    """Number of cells per perturbation where none was asked for.
+
+    The largest power of two up to 256 that at least three quarters of the perturbations reach.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Cells of each perturbation, control excluded.
+
+    Raises
+    ------
+    ValueError
+        More than a quarter of the perturbations have a single cell.
+
+    Examples
+    --------
+    >>> automatic_cells({"A": 70, "B": 90, "C": 300, "D": 5})
+    64
+    """
+    n = MOST_CELLS
+    while n >= 2:
+        if 4 * sum(count >= n for count in counts.values()) >= 3 * len(counts):
+            return n
+        n //= 2
+    single = [name for name, count in counts.items() if count < 2]
+    raise ValueError(
+        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({checks.listed(single, 5)}); a mean and "
+        "a variance need 2 at least. Is this the column that names perturbations, and are all cells in the file?"
+    )
+
+
+@dataclass(frozen=True)
+class CellChoice:
+    """Cells that are kept, and perturbations that are not.
+
+    Attributes
+    ----------
+    rows : int array
+        Row numbers of the kept cells, sorted.
+    cells_per_perturbation : int
+    left_out : dict of str to int
+        Perturbations with fewer cells than that, and how many they have.
+    control_cells : int
+        Number of kept control cells.
+    control_cells_found : int
+        Number of control cells to choose from.
+    """
+
+    rows: npt.NDArray[np.intp]
+    cells_per_perturbation: int
+    left_out: dict[str, int]
+    control_cells: int
+    control_cells_found: int
+
+
+def choose_cells(
+    conditions: pd.Series, eligible: npt.NDArray[np.bool_], settings: PreparationSettings, seed: int, where: str
+) -> CellChoice:
+    """Draw exactly the asked number of cells from each perturbation, and at most so many control cells.
+
+    The draw from a condition depends on the seed, the condition's name and the names of its cells only: not on the
+    order of cells in the file, and not on what other conditions there are.
+
+    Parameters
+    ----------
+    conditions : pandas.Series (cells,)
+        Condition of each cell; the index holds the names of the cells.
+    eligible : bool array (cells,)
+        Cells that may be chosen.
+    settings : PreparationSettings
+    seed : int
+    where : str
+        What to call the data in messages.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two control cells or perturbations are left.
+    """
+    places = {
+        str(name): rows[eligible[rows]] for name, rows in conditions.groupby(conditions, observed=True).indices.items()
+    }
+    control = places.pop(CONTROL, np.empty(0, np.intp))
+    if len(control) < 2:
+        raise ValueError(f"{where}: {len(control)} control cell(s) have enough genes; at least 2 are needed")
+    counts = {name: len(rows) for name, rows in sorted(places.items())}
+    checks.enough_perturbations(list(counts), where)
+    n = settings.cells_per_perturbation or automatic_cells(counts)
+    left_out = {name: count for name, count in counts.items() if count < n}
+    kept = [name for name in counts if name not in left_out]
+    if len(kept) < 2:
+        most = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:5])
+        raise ValueError(
+            f"{where}: {len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed. Ask for fewer cells "
+            f"per perturbation; those with the most cells are: {most}"
+        )
+    names = conditions.index
+    chosen = [_draw(names, places[name], n, seed, name) for name in kept]
+    chosen.append(_draw(names, control, min(len(control), settings.max_control_cells), seed, CONTROL))
+    return CellChoice(np.sort(np.concatenate(chosen)), n, left_out, len(chosen[-1]), len(control))
+
+
+def _draw(names: pd.Index, rows: npt.NDArray[np.intp], n: int, seed: int, condition: str) -> npt.NDArray[np.intp]:
+    by_name = rows[np.argsort(names[rows].to_numpy(dtype=object))]
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *condition.encode("utf-8")]))
+    return generator.choice(by_name, size=n, replace=False)

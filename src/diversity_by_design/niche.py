@@ -1,0 +1,193 @@
+"""Sensitivity of MSE and WMSE to the few genes that a perturbation changes (section 4.3, figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from diversity_by_design import metrics
+from diversity_by_design.degs import DegScores
+from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+
+# How many DEGs of each perturbation the paper sets to the truth.
+TOP_DEGS = 25
+
+# Weights below the first edge, zero among them, are counted in one bin.
+_SMALLEST_WEIGHT = 1e-10
+_BINS_PER_DECADE = 5
+
+OVERALL = "all perturbations"
+
+
+def n_top_degs(n_genes: int) -> int:
+    """How many DEGs to set to the truth: 25 as in the paper, but never more than half of the genes.
+
+    Examples
+    --------
+    >>> n_top_degs(8192), n_top_degs(20)
+    (25, 10)
+    """
+    return min(TOP_DEGS, max(1, n_genes // 2))
+
+
+def niche_scores(
+    statistics: PerturbationStatistics, degs: DegScores, weights: FloatArray, n_top: int | None = None
+) -> pd.DataFrame:
+    """MSE and WMSE of mu_all, and of mu_all* in which each perturbation's top DEGs are right (figure 3).
+
+    Parameters
+    ----------
+    statistics : PerturbationStatistics
+    degs : DegScores
+        Of `statistics`, against the rest.
+    weights : float array (labels, genes)
+        See `diversity_by_design.deg_weights`; a row of NaN makes its perturbation's WMSE undefined.
+    n_top : int, optional
+        How many genes of largest absolute t take their true value in mu_all* (default: `n_top_degs`).
+
+    Returns
+    -------
+    DataFrame
+        One row per perturbation and metric ("mse", "wmse") with the columns `perturbation`, `n_degs`, `n_top`,
+        `metric`, `perturbed_mean`, `perturbed_mean_star` (the errors of mu_all and of mu_all*) and
+        `fold_reduction`, the former divided by the latter: infinite where mu_all* has no error left.
+    """
+    n_top = n_top_degs(len(statistics.genes)) if n_top is None else n_top
+    truth, plain = statistics.mean, statistics.perturbed_mean
+    star = np.where(degs.top(n_top), truth, plain)
+    tables = []
+    for metric, before, after in (
+        ("mse", metrics.mse(truth, plain), metrics.mse(truth, star)),
+        ("wmse", metrics.wmse(truth, plain, weights), metrics.wmse(truth, star, weights)),
+    ):
+        table = pd.DataFrame({"perturbation": statistics.labels, "n_degs": degs.n_degs, "n_top": n_top})
+        tables.append(
+            table.assign(
+                metric=metric, perturbed_mean=before, perturbed_mean_star=after, fold_reduction=_fold(before, after)
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def niche_summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Paired comparison of mu_all with mu_all*, for each metric.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As from `niche_scores`.
+
+    Returns
+    -------
+    DataFrame
+        One row per metric: `n` (perturbations with both values), `n_undefined`, `n_top`, median and mean of
+        both errors, `fold_of_medians`, `fold_of_means`, `median_fold`, the paired t test (`t`, `t_p`) and Wilcoxon's
+        signed-rank test (`wilcoxon`, `wilcoxon_p`) of the errors, and `fold_wilcoxon_p`, Wilcoxon's test of the
+        finite fold reductions against those of MSE for the same perturbations (NaN for MSE itself). What needs
+        two perturbations or a difference is NaN without.
+    """
+    of_mse = scores[scores["metric"] == "mse"].set_index("perturbation")["fold_reduction"]
+    rows = []
+    for metric, table in scores.groupby("metric", sort=False):
+        defined = table.dropna(subset=["perturbed_mean", "perturbed_mean_star"])
+        before, after = defined["perturbed_mean"], defined["perturbed_mean_star"]
+        t, t_p = _paired(stats.ttest_rel, before, after)
+        w, w_p = _paired(stats.wilcoxon, before, after)
+        folds = pd.DataFrame({"own": defined.set_index("perturbation")["fold_reduction"], "mse": of_mse})
+        folds = folds.replace(np.inf, np.nan).dropna()
+        rows.append(
+            {
+                "metric": metric,
+                "n": len(defined),
+                "n_undefined": len(table) - len(defined),
+                "n_top": table["n_top"].iloc[0],
+                "median_perturbed_mean": before.median(),
+                "median_perturbed_mean_star": after.median(),
+                "mean_perturbed_mean": before.mean(),
+                "mean_perturbed_mean_star": after.mean(),
+                "fold_of_medians": _fold(before.median(), after.median()),
+                "fold_of_means": _fold(before.mean(), after.mean()),
+                "median_fold": defined["fold_reduction"].median(),
+                "t": t,
+                "t_p": t_p,
+                "wilcoxon": w,
+                "wilcoxon_p": w_p,
+                "fold_wilcoxon_p": _paired(stats.wilcoxon, folds["own"], folds["mse"])[1],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def weight_summary(degs: DegScores, weights: FloatArray) -> pd.DataFrame:
+    """How concentrated each perturbation's weights are.
+
+    Returns
+    -------
+    DataFrame
+        `perturbation`, `n_degs`, `effective_genes` (one over the sum of squared weights: the number of genes
+        that equal weights would be spread over), `largest_weight`, `degs_weight` (sum over its DEGs). NaN where the
+        weights are.
+
+    Examples
+    --------
+    >>> 1 / np.square([0.5, 0.5, 0.0]).sum()  # weight shared by two genes
+    np.float64(2.0)
+    """
+    return pd.DataFrame(
+        {
+            "perturbation": degs.labels,
+            "n_degs": degs.n_degs,
+            "effective_genes": 1.0 / np.square(weights).sum(axis=1),
+            "largest_weight": weights.max(axis=1),
+            "degs_weight": np.where(degs.is_deg, weights, 0.0 * weights).sum(axis=1),
+        }
+    )
+
+
+def weight_histogram(labels: pd.Index, weights: FloatArray, examples: Sequence[str]) -> pd.DataFrame:
+    """Histograms of the weights, on a logarithmic axis, of all perturbations and of some.
+
+    Parameters
+    ----------
+    labels : pandas.Index (labels,)
+    weights : float array (labels, genes)
+    examples : labels
+        Perturbations to show one by one.
+
+    Returns
+    -------
+    DataFrame
+        `group` (`OVERALL` or a perturbation), `bin_left`, `bin_right`, `count` (genes; of `OVERALL`:
+        genes of all perturbations), `fraction` of the group's. The first bin begins at zero. Perturbations with
+        undefined weights are not counted.
+    """
+    decades = -int(np.log10(_SMALLEST_WEIGHT))
+    edges = np.concatenate([[0.0], np.logspace(-decades, 0, decades * _BINS_PER_DECADE + 1)])
+    groups = {OVERALL: weights} | {label: weights[labels.get_loc(label)] for label in examples}
+    tables = []
+    for group, values in groups.items():
+        counts, _ = np.histogram(values[~np.isnan(values)], edges)
+        table = pd.DataFrame({"bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
+        table["fraction"] = counts / counts.sum() if counts.any() else np.nan
+        table.insert(0, "group", group)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _paired(test: Callable[[pd.Series, pd.Series], Any], first: pd.Series, second: pd.Series) -> tuple[float, float]:
+    """Statistic and p value of a paired test; NaN with fewer than two pairs or without any difference."""
+    if len(first) < 2 or not (first != second).any():
+        return np.nan, np.nan
+    result = test(first, second)
+    return float(result.statistic), float(result.pvalue)
+
+
+def _fold(before: npt.ArrayLike, after: npt.ArrayLike) -> FloatArray:
+    """How many times larger `before` is; infinite if `after` is zero, NaN if both are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(before, after)
