@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -131,7 +131,7 @@ def main(
     """Prepare a data set, run every analysis on it, and write one page with all figures and tables."""
     folder = Path(__file__).resolve().parent
     to_run = steps(folder, only)
-    preparation = {
+    preparation: dict[str, Any] = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
         "cells_per_perturbation": cells_per_perturbation,

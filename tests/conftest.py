@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import anndata as ad
+import numpy as np
 import pytest
+from examples import make_expression
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,3 +18,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data sets not found: {folder} (set DBD_SHARED_DATA to their folder)")
     return folder
+
+
+REAL_SETS = {"norman19_k562_subset": "control", "papalexi21_thp1": "non-targeting"}
+
+
+@pytest.fixture(scope="session", params=REAL_SETS)
+def real_expression(request: pytest.FixtureRequest, shared_data: Path) -> ad.AnnData:
+    """A real data set as float64 log1p expression, with control called "control"."""
+    import scanpy as sc
+
+    adata = ad.read_h5ad(shared_data / f"{request.param}.h5ad")
+    adata.X = adata.X.astype(np.float64)
+    adata.obs["ncounts"] = np.asarray(adata.X.sum(axis=1)).ravel()
+    adata = adata[adata.obs["ncounts"] > 0].copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    labels = adata.obs["perturbation"].astype(str)
+    adata.obs["condition"] = labels.replace({REAL_SETS[request.param]: "control"}).astype("category")
+    return adata
+
+
+@pytest.fixture
+def expression() -> ad.AnnData:
+    return make_expression()

@@ -10,7 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import checks
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.statistics import (
+    FloatArray,
+    PerturbationStatistics,
+    expression_matrix,
+    perturbation_labels,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,16 +81,17 @@ def technical_duplicate(
 
     Raises
     ------
-    ValueError
-        A label has fewer than two cells, or cell names are not unique.
+    KeyError, ValueError
+        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells or cell names are not
+        unique.
     """
-    labels = checks.obs_column(adata.obs, perturbation).astype(str)
+    labels = perturbation_labels(adata, perturbation, control)
     checks.unique_names(adata.obs_names, "cell", "obs_names")
+    matrix = expression_matrix(adata)
     in_first = halves(labels.to_numpy(), adata.obs_names, seed)
-    source = adata.X if not (adata.isbacked and adata.is_view) else adata.to_memory().X
     first, second = (
         PerturbationStatistics.from_matrix(
-            source,
+            matrix,
             labels.where(chosen),
             adata.var_names,
             control=control,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +36,10 @@ DUPLICATE = "technical_duplicate"
 
 # Quantile ranges of the number of DEGs (figure 9).
 DEG_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
-DEG_GROUPS = tuple(f"{low:.0%}-{high:.0%}" for low, high in pairwise(DEG_QUANTILES))
+DEG_GROUPS = tuple(f"{100 * low:.0f}-{100 * high:.0f} %" for low, high in pairwise(DEG_QUANTILES))
 
 # Perturbations that figure 7 shows.
 PAPER_EXAMPLES = ("MRPL23", "CDC16", "GINS4", "STX5")
-
-
-class _Entry(NamedTuple):
-    """A predictor with what it is measured against, each (labels, genes)."""
-
-    name: str
-    truth: FloatArray
-    prediction: FloatArray
 
 
 def baseline_scores(
@@ -103,18 +95,18 @@ def baseline_scores(
     _require_same(statistics, halves, degs)
     tables = []
     is_deg = degs.is_deg
-    for entry in _entries(statistics, halves, predictions or {}, truth):
-        rows = _predicted_rows(entry, statistics)
+    for name, target, prediction in _predictors(statistics, halves, predictions or {}, truth):
+        rows = _predicted_rows(name, prediction, statistics)
         values = metric_values(
-            entry.truth[rows],
-            entry.prediction[rows],
+            target[rows],
+            prediction[rows],
             perturbed_mean=statistics.perturbed_mean,
             control_mean=statistics.control_mean,
             weights=weights[rows],
             is_deg=is_deg[rows],
         )
         labels = statistics.labels[rows]
-        about = pd.DataFrame({"perturbation": labels, "predictor": entry.name, "n_degs": degs.n_degs[rows]})
+        about = pd.DataFrame({"perturbation": labels, "predictor": name, "n_degs": degs.n_degs[rows]})
         about["is_combination"] = labels.str.contains("+", regex=False)
         tables += [about.assign(metric=metric, value=value) for metric, value in values.items()]
     columns = ["perturbation", "predictor", "metric", "value", "n_degs", "is_combination"]
@@ -200,18 +192,11 @@ def strength_table(statistics: PerturbationStatistics, scores: pd.DataFrame) -> 
         One row per perturbation with the columns `perturbation`, `n_cells`, `n_degs`, `deg_group` (one of
         `DEG_GROUPS`), `is_combination`, `weighted_r2_delta` (of the technical duplicate).
     """
-    duplicate = scores[(scores["predictor"] == DUPLICATE) & (scores["metric"] == "weighted_r2_delta")]
-    cells = pd.Series(statistics.n_cells, index=statistics.labels)
-    return pd.DataFrame(
-        {
-            "perturbation": duplicate["perturbation"],
-            "n_cells": cells[duplicate["perturbation"]].to_numpy(),
-            "n_degs": duplicate["n_degs"],
-            "deg_group": deg_groups(duplicate["n_degs"]),
-            "is_combination": duplicate["is_combination"],
-            "weighted_r2_delta": duplicate["value"],
-        }
-    ).reset_index(drop=True)
+    table = scores[(scores["predictor"] == DUPLICATE) & (scores["metric"] == "weighted_r2_delta")]
+    table = table.rename(columns={"value": "weighted_r2_delta"}).reset_index(drop=True)
+    table["n_cells"] = statistics.n_cells[statistics.labels.get_indexer(pd.Index(table["perturbation"]))]
+    table["deg_group"] = deg_groups(table["n_degs"])
+    return table[["perturbation", "n_cells", "n_degs", "deg_group", "is_combination", "weighted_r2_delta"]]
 
 
 def strength_correlation(strength: pd.DataFrame) -> pd.DataFrame:
@@ -232,7 +217,7 @@ def strength_correlation(strength: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical:
+def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical[str]:
     """Group perturbations by quantile range of their number of DEGs (figure 9).
 
     A perturbation is in the first range whose upper quantile it does not exceed. Perturbations with equally many
@@ -246,7 +231,7 @@ def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical:
     Examples
     --------
     >>> list(deg_groups([0, 0, 0, 5, 9]))
-    ['0%-25%', '0%-25%', '0%-25%', '50%-75%', '95%-100%']
+    ['0-25 %', '0-25 %', '0-25 %', '50-75 %', '95-100 %']
     """
     counts = np.asarray(n_degs)
     upper = np.quantile(counts, DEG_QUANTILES[1:])
@@ -287,14 +272,14 @@ def example_labels(strength: pd.DataFrame, count: int = 4) -> list[str]:
     """Perturbations for the example panels of figure 7.
 
     The paper's (`PAPER_EXAMPLES`) where the data have all of them; else ones spread over the
-    quantiles of the number of DEGs, among those with at least two, so that a correlation over DEGs
-    exists (among all where fewer than `count` have that many).
+    quantiles of the number of DEGs, among those with at least three, over which a correlation says
+    something (among all where fewer than `count` have that many).
     """
     labels = strength["perturbation"]
     if set(PAPER_EXAMPLES) <= set(labels):
         return list(PAPER_EXAMPLES)
-    correlated = strength[strength["n_degs"] >= 2]
-    chosen = correlated if len(correlated) >= count else strength
+    enough = strength[strength["n_degs"] >= 3]
+    chosen = enough if len(enough) >= count else strength
     return spread_by_strength(chosen["perturbation"].tolist(), chosen["n_degs"], count)
 
 
@@ -314,10 +299,8 @@ def duplicate_genes(
     for label in labels:
         row = statistics.labels.get_loc(label)
         first, second = (half.mean[row] - statistics.perturbed_mean for half in halves)
-        columns = {"gene": statistics.genes, "delta_first": first, "delta_second": second}
-        table = pd.DataFrame(columns).assign(weight=weights[row], is_deg=degs.is_deg[row])
-        table.insert(0, "perturbation", label)
-        tables.append(table)
+        columns = {"perturbation": label, "gene": statistics.genes, "delta_first": first, "delta_second": second}
+        tables.append(pd.DataFrame(columns).assign(weight=weights[row], is_deg=degs.is_deg[row]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -359,9 +342,10 @@ def _agreement(genes: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _entries(
+def _predictors(
     statistics: PerturbationStatistics, halves: Halves, predictions: Mapping[str, npt.ArrayLike], truth: Truth
-) -> Iterator[_Entry]:
+) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+    """Name, truth and prediction of each predictor, the latter two (labels, genes)."""
     first, second = halves
     own = {"control_mean": baselines.control_mean(statistics), "perturbed_mean": baselines.perturbed_mean(statistics)}
     additive = baselines.additive(statistics)
@@ -372,25 +356,24 @@ def _entries(
         raise ValueError(f"{listed(sorted(taken))} is the name of a baseline; give the model another name")
     target = statistics.mean if truth == "paper" else second.mean
     for name, prediction in {**own, **predictions}.items():
-        yield _Entry(name, target, np.asarray(prediction, dtype=float))
-    yield _Entry(DUPLICATE, second.mean, first.mean)
+        yield name, target, np.asarray(prediction, dtype=float)
+    yield DUPLICATE, second.mean, first.mean
 
 
-def _predicted_rows(entry: _Entry, statistics: PerturbationStatistics) -> npt.NDArray[np.bool_]:
+def _predicted_rows(name: str, prediction: FloatArray, statistics: PerturbationStatistics) -> npt.NDArray[np.bool_]:
     """Which perturbations are predicted; raise ValueError for a prediction that is incomplete or of another shape."""
-    if entry.prediction.shape != entry.truth.shape:
+    if prediction.shape != statistics.mean.shape:
         raise ValueError(
-            f"predictions of {entry.name!r} have shape {entry.prediction.shape}; expected {entry.truth.shape}, a row "
-            "per perturbation and a column per gene of the statistics (NaN in a row without a prediction)"
+            f"predictions of {name!r} have shape {prediction.shape}; expected {statistics.mean.shape}, a row per "
+            "perturbation and a column per gene of the statistics (NaN in a row without a prediction)"
         )
-    missing = np.isnan(entry.prediction)
+    missing = np.isnan(prediction)
     absent: npt.NDArray[np.bool_] = np.all(missing, axis=1)
-    partial = missing.any(axis=1) & ~absent
-    if partial.any():
-        row = int(np.flatnonzero(partial)[0])
+    partial = np.flatnonzero(missing.any(axis=1) & ~absent)
+    if len(partial):
         raise ValueError(
-            f"{entry.name!r} predicts NaN for {int(missing[row].sum())} of {missing.shape[1]} genes of "
-            f"{statistics.labels[row]!r} ({int(partial.sum())} such perturbation(s)); predict all genes or none"
+            f"{name!r} predicts NaN for {int(missing[partial[0]].sum())} of {missing.shape[1]} genes of "
+            f"{statistics.labels[partial[0]]!r} ({len(partial)} such perturbation(s)); predict all genes or none"
         )
     return ~absent
 

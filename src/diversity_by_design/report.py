@@ -9,6 +9,7 @@ import shlex
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -245,10 +246,10 @@ def facts(record: Mapping[str, Any]) -> list[Fact]:
             "Versions",
             ", ".join(f"{words(name)} {version or 'absent'}" for name, version in record["versions"].items()),
         ),
-        Fact("Started", f"{record['started']} (UTC)"),
+        Fact("Started", moment(record["started"])),
     ]
     if record["finished"]:
-        lines.append(Fact("Finished", f"{record['finished']} (UTC)"))
+        lines.append(Fact("Finished", moment(record["finished"])))
     return [*lines, Fact("Working time", duration(record["seconds"]))]
 
 
@@ -272,6 +273,17 @@ def plain_text(value: object) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def moment(time: str) -> str:
+    """Time of a record as a reader sees it.
+
+    Examples
+    --------
+    >>> moment("2025-03-01T12:30:00+00:00")
+    '2025-03-01 12:30:00 UTC'
+    """
+    return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(seconds: float) -> str:

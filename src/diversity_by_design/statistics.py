@@ -114,23 +114,18 @@ class PerturbationStatistics:
         KeyError
             No such column, layer or control label.
         ValueError
-            Fewer than two perturbations, cells without a label, gene names that are not unique,
-            negative, NaN or infinite values, raw counts, values that were not log-transformed.
+            A view of a backed file, fewer than two perturbations, cells without a label, gene names that are not
+            unique, negative, NaN or infinite values, raw counts, values that were not log-transformed.
         """
-        labels = checks.obs_column(adata.obs, perturbation).astype(str).astype("category")
-        if control is not None:
-            checks.control_label(labels.cat.categories, control, perturbation)
-        perturbations = [label for label in labels.cat.categories if label != control]
-        checks.enough_perturbations(perturbations, f"obs[{perturbation!r}]")
-        if layer is not None and layer not in adata.layers:
-            raise KeyError(f"no layer {layer!r}; the layers are: {checks.listed(adata.layers)}")
-        if adata.isbacked and adata.is_view and layer is None:
-            matrix: Any = _BackedView(adata)
-        else:
-            matrix = adata.X if layer is None else adata.layers[layer]
-        where = "X" if layer is None else f"layers[{layer!r}]"
+        labels = perturbation_labels(adata, perturbation, control)
         return cls.from_matrix(
-            matrix, labels, adata.var_names, control=control, cells=adata.obs_names, workers=workers, where=where
+            expression_matrix(adata, layer),
+            labels,
+            adata.var_names,
+            control=control,
+            cells=adata.obs_names,
+            workers=workers,
+            where="X" if layer is None else f"layers[{layer!r}]",
         )
 
     @classmethod
@@ -295,6 +290,38 @@ class PerturbationStatistics:
             raise ValueError(f"there are no control cells (label {self.control!r}) in these statistics")
 
 
+def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) -> pd.Series:
+    """Each cell's perturbation as text, checked as `PerturbationStatistics.from_anndata` says."""
+    labels = checks.obs_column(adata.obs, perturbation).astype(str)
+    present = labels.unique()
+    if control is not None:
+        checks.control_label(present, control, perturbation)
+    checks.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
+    return labels
+
+
+def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
+    """`X` or a layer, still on disk if the AnnData is backed.
+
+    Raises
+    ------
+    KeyError
+        No such layer.
+    ValueError
+        `adata` is a view of a backed file, whose `X` anndata would read whole.
+    """
+    if layer is not None:
+        if layer not in adata.layers:
+            raise KeyError(f"no layer {layer!r}; the layers are: {checks.listed(adata.layers)}")
+        return adata.layers[layer]
+    if adata.isbacked and adata.is_view:
+        raise ValueError(
+            "this AnnData is a view of a file-backed one; use the whole file and select perturbations or genes from "
+            "the statistics (stats.select), or read the view into memory (adata.to_memory())"
+        )
+    return adata.X
+
+
 def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArray:
     """Variance with n - 1 in the denominator from sum and sum of squares; NaN where n < 2."""
     n = np.asarray(n, dtype=float)
@@ -320,20 +347,6 @@ def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[
         unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]
         raise KeyError(f"no {what} called {checks.listed(unknown, 5)}; there are {len(index)}: {checks.listed(index)}")
     return positions
-
-
-@dataclass(frozen=True)
-class _BackedView:
-    """A view of a file-backed AnnData, sliced through the AnnData: its own `X` would be read whole."""
-
-    adata: AnnData
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.adata.shape
-
-    def __getitem__(self, rows: slice) -> Any:
-        return self.adata[rows].X
 
 
 def _add_matrix(

@@ -81,7 +81,7 @@ def find_counts(file: H5adFile) -> tuple[StoredMatrix, CountScan, list[str]]:
     candidates = [matrix for name in ("X", "layers/counts") if (matrix := file.matrix(name)) is not None]
     if not candidates:
         raise ValueError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
-    notes = []
+    notes: list[str] = []
     for matrix in candidates[:-1]:
         try:
             return matrix, scan(matrix, cells, genes), notes

@@ -111,13 +111,13 @@ class StoredMatrix:
             rows = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
             if not len(rows):
                 continue
+            within = slice(None) if len(rows) == stop - start else rows - start
             with translated_errors(self.path):
-                part = self._node[start:stop] if self.layout == "dense" else self._compressed(start, stop)
-            if self.layout == "dense":
-                values = _dense_to_csr(part if len(rows) == stop - start else part[rows - start])
-            else:
-                values = sparse.csr_matrix(part, shape=(stop - start, self.shape[1]))
-                values = values if len(rows) == stop - start else values[rows - start]
+                if self.layout == "dense":
+                    values = _dense_to_csr(self._node[start:stop][within])
+                else:
+                    part = self._compressed(start, stop)
+                    values = sparse.csr_matrix(part, shape=(stop - start, self.shape[1]))[within]
             yield Block(rows, 0, _canonical(values))
 
     def _spans(self) -> Iterator[tuple[int, int]]:
@@ -153,7 +153,7 @@ class StoredMatrix:
         data, indices = self._node["data"][first:last], self._node["indices"][first:last]
         across = self.shape[0] if self.layout == "csc" else self.shape[1]
         # scipy does not check indices, and reads or writes out of bounds with wrong ones.
-        if len(indices) and not (0 <= indices.min() and indices.max() < across):
+        if len(indices) and (indices.min() < 0 or indices.max() >= across):
             raise ValueError(f"{self.path}: {self.name} has indices beyond its shape {self.shape}; the file is damaged")
         return data, indices, self._node["indptr"][start : stop + 1] - first
 

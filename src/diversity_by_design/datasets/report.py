@@ -107,6 +107,6 @@ def read_report(path: Path) -> PreparationReport | None:
         return PreparationReport.from_json(text)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a prepared data set that this version can read ({error}); move it away, or prepare it "
-            "anew with get_data.py --force"
+            f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "
+            "prepared anew"
         ) from error

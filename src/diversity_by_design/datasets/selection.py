@@ -86,8 +86,8 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
         n //= 2
     single = [name for name, count in counts.items() if count < 2]
     raise ValueError(
-        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({checks.listed(single, 5)}); a mean and "
-        "a variance need 2 at least. Is this the column that names perturbations, and are all cells in the file?"
+        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({checks.listed(single, 5)}), which a "
+        "mean and a variance need. Is this the column that names perturbations, and are all cells in the file?"
     )
 
 
@@ -139,13 +139,16 @@ def choose_cells(
     ValueError
         Fewer than two control cells or perturbations are left.
     """
-    places = {
-        str(name): rows[eligible[rows]] for name, rows in conditions.groupby(conditions, observed=True).indices.items()
-    }
-    control = places.pop(CONTROL, np.empty(0, np.intp))
+    nowhere: npt.NDArray[np.intp] = np.empty(0, np.intp)
+    places: dict[str, npt.NDArray[np.intp]] = dict.fromkeys(sorted(conditions.unique()), nowhere)
+    rows = np.flatnonzero(eligible)
+    for name, group in pd.Series(rows).groupby(conditions.to_numpy(dtype=object)[rows]):
+        places[str(name)] = group.to_numpy()
+    control = places.pop(CONTROL, nowhere)
+    filtered = f"{int((~eligible).sum()):,} of {len(eligible):,} cells were left out for too few detected genes"
     if len(control) < 2:
-        raise ValueError(f"{where}: {len(control)} control cell(s) have enough genes; at least 2 are needed")
-    counts = {name: len(rows) for name, rows in sorted(places.items())}
+        raise ValueError(f"{where}: {len(control)} control cell(s) are left; at least 2 are needed ({filtered})")
+    counts = {name: len(group) for name, group in places.items()}
     checks.enough_perturbations(list(counts), where)
     n = settings.cells_per_perturbation or automatic_cells(counts)
     left_out = {name: count for name, count in counts.items() if count < n}
@@ -153,8 +156,8 @@ def choose_cells(
     if len(kept) < 2:
         most = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:5])
         raise ValueError(
-            f"{where}: {len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed. Ask for fewer cells "
-            f"per perturbation; those with the most cells are: {most}"
+            f"{where}: {len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed ({filtered}). Ask for "
+            f"fewer cells per perturbation; those with the most cells are: {most}"
         )
     names = conditions.index
     chosen = [_draw(names, places[name], n, seed, name) for name in kept]

@@ -58,7 +58,7 @@ class PreparationSettings:
             "n_genes": 1,
             "max_control_cells": 2,
             "min_genes_per_cell": 0,
-            "min_cells_per_gene": 0,
+            "min_cells_per_gene": 1,
         }
         for name, smallest in least.items():
             value = getattr(self, name)

@@ -15,13 +15,18 @@ PREDICTOR_COLOURS = {
     "perturbed_mean": "#D55E00",
     "additive": "#56B4E9",
     "technical_duplicate": "#009E73",
+    "perturbed_mean_star": "#F0E442",
 }
 PREDICTOR_LABELS = {
     "control_mean": "Control mean\n" r"$\mu^c$",
     "perturbed_mean": "Perturbed mean\n" r"$\mu^{all}$",
     "additive": "Additive",
     "technical_duplicate": "Technical\nduplicate",
+    "perturbed_mean_star": "Top DEGs true\n" r"$\mu^{all*}$",
 }
+# Of the same palette: for predictors that have no colour above, in turn; and for example perturbations.
+OTHER_PREDICTOR_COLOURS = ("#E69F00", "#CC79A7", "#0072B2")
+EXAMPLE_COLOURS = ("#56B4E9", "#E69F00", "#000000", "#CC79A7")
 UP, DOWN, UNCHANGED = "#B2182B", "#2166AC", "#F7F7F7"
 POINTS, TREND, HIGHLIGHT = "#7F9DB9", "#0072B2", "#D55E00"
 

@@ -1,0 +1,139 @@
+"""Analysis 3: does a metric notice when the few genes that a perturbation changes become right? (section 4.3).
+
+Writes figure 3, the distribution of the weights and their tables into <output>/<dataset>/3_niche_sensitivity/.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from diversity_by_design import cli, datasets, deg_scores, deg_weights, niche
+from diversity_by_design.checks import listed
+from diversity_by_design.comparison import spread_by_strength
+from diversity_by_design.datasets.expression import read_expression
+from diversity_by_design.figures import niche_sensitivity
+from diversity_by_design.results import ResultFolder
+from diversity_by_design.statistics import PerturbationStatistics
+
+
+def main(
+    dataset: cli.DatasetOption = cli.DATASET,
+    seed: cli.SeedOption = 0,
+    output: cli.OutputOption = cli.RESULTS,
+    workers: cli.WorkersOption = cli.CORES,
+    force: cli.ForceOption = False,
+    perturbation_key: cli.PerturbationKeyOption = None,
+    control_label: cli.ControlLabelOption = None,
+    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
+    genes: cli.GenesOption = None,
+    min_genes_per_cell: cli.MinGenesPerCellOption = None,
+) -> None:
+    """Measure how far MSE and WMSE fall when the top DEGs of the mean baseline are set to the truth."""
+    prepared = datasets.load(
+        dataset,
+        data_dir=cli.data_dir(),
+        perturbation_key=perturbation_key,
+        control_label=control_label,
+        cells_per_perturbation=cells_per_perturbation,
+        genes=genes,
+        min_genes_per_cell=min_genes_per_cell,
+        seed=seed,
+    )
+    folder = ResultFolder(
+        output / prepared.name / "3_niche_sensitivity",
+        analysis="3_niche_sensitivity",
+        title="Niche sensitivity",
+        dataset=prepared,
+        seed=seed,
+        parameters={"top_degs": niche.TOP_DEGS},
+        force=force,
+    )
+    if folder.complete:
+        print(f"{folder.path}: already complete; --force runs it anew")
+        return
+
+    with tqdm(total=4, desc="niche sensitivity", unit="step") as bar:
+        statistics = PerturbationStatistics.from_anndata(read_expression(prepared.path), workers=workers)
+        bar.update()
+        degs = deg_scores(statistics, workers=workers)
+        weights = deg_weights(degs)
+        undefined = statistics.labels[np.flatnonzero(np.isnan(weights).any(axis=1))]
+        if len(undefined):
+            folder.note(
+                f"The weights of {len(undefined)} of {len(statistics.labels)} perturbations are undefined (all genes "
+                f"have the same absolute t score), and so is their WMSE: {listed(undefined)}."
+            )
+        bar.update()
+        write_sensitivity(folder, niche.niche_scores(statistics, degs, weights), len(statistics.genes))
+        bar.update()
+        examples = spread_by_strength(degs.labels, degs.n_degs, 3)
+        write_weights(
+            folder,
+            niche.weight_histogram(degs.labels, weights, examples),
+            niche.weight_summary(degs, weights),
+            examples,
+        )
+        bar.update()
+    folder.finish()
+    print(f"results: {folder.path}")
+
+
+def write_sensitivity(folder: ResultFolder, scores: pd.DataFrame, n_genes: int) -> None:
+    """Figure 3 and its statistics."""
+    summary = niche.niche_summary(scores)
+    n_top = niche.n_top_degs(n_genes)
+    if n_top < niche.TOP_DEGS:
+        folder.note(
+            f"The top {n_top} DEGs were set to the truth instead of {niche.TOP_DEGS}: there are only {n_genes} genes."
+        )
+    folder.table(
+        "summary",
+        summary,
+        caption=(
+            "Errors of the mean of all perturbed cells (mu_all) and of mu_all*, in which the top DEGs of each "
+            "perturbation are right: medians, means, fold reductions, paired t test and Wilcoxon's signed-rank test. "
+            "fold_wilcoxon_p compares the fold reduction with that of MSE, perturbation by perturbation."
+        ),
+        show=True,
+    )
+    mse, wmse = summary.to_dict("records")
+    folder.figure(
+        "niche_sensitivity",
+        niche_sensitivity.draw_niche_sensitivity(scores, summary),
+        {"perturbations": scores, "summary": summary},
+        title="MSE and WMSE of the mean baseline, with and without its top DEGs right",
+        caption=(
+            f"Error of the mean of all perturbed cells for {wmse['n']:,} perturbations, as it is (mu_all) and with the "
+            f"top {n_top} of {n_genes:,} genes of each perturbation by absolute t vs rest set to the truth (mu_all*). "
+            f"The median of WMSE falls {wmse['fold_of_medians']:.3g} times, that of MSE {mse['fold_of_medians']:.3g} "
+            "times: the larger the fall, the more the metric depends on the genes that set a perturbation apart. p "
+            "values are of two-sided paired tests; violins are densities of the logarithms."
+        ),
+        paper="3",
+    )
+
+
+def write_weights(
+    folder: ResultFolder, histogram: pd.DataFrame, concentration: pd.DataFrame, examples: list[str]
+) -> None:
+    """Distribution of the weights, and the number of genes over which they are spread."""
+    effective = concentration["effective_genes"]
+    folder.figure(
+        "weights",
+        niche_sensitivity.draw_weight_histograms(histogram, concentration),
+        {"histogram": histogram, "concentration": concentration},
+        title="Distribution of the weights",
+        caption=(
+            f"Weights of all genes in all perturbations, and in the perturbations with fewest, median and most DEGs "
+            f"({listed(examples)}). Right: the number of genes over which equal weights would be as spread, median "
+            f"{effective.median():.3g} for {int(effective.notna().sum()):,} perturbations. The fewer, the more a "
+            "metric depends on the perturbation's own genes."
+        ),
+        paper="",
+    )
+
+
+if __name__ == "__main__":
+    cli.script(main)

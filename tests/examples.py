@@ -1,0 +1,29 @@
+"""Small data sets that tests make."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+
+def make_expression(
+    seed: int = 0, n_labels: int = 6, n_genes: int = 40, dtype: type = np.float32, effect: float = 0.4
+) -> ad.AnnData:
+    """A small data set: log1p expression as CSR, `n_labels` perturbations (two of them a combination) and control."""
+    rng = np.random.default_rng(seed)
+    names = [f"P{i}" for i in range(n_labels - 1)] + ["P0+P1"]
+    labels = np.repeat([*names, "control"], [*rng.integers(8, 20, n_labels), 30])
+    mean = rng.lognormal(0, 1, n_genes)
+    effects = {name: rng.lognormal(0, effect, n_genes) for name in names} | {"control": np.ones(n_genes)}
+    counts = rng.poisson(mean * np.array([effects[label] for label in labels]))
+    counts[:, 0] += 1
+    values = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
+    order = rng.permutation(len(labels))
+    return ad.AnnData(
+        sparse.csr_matrix(values[order].astype(dtype)),
+        obs=pd.DataFrame(
+            {"condition": pd.Categorical(labels[order]), "ncounts": counts.sum(axis=1)[order].astype(float)},
+            index=[f"cell{i}" for i in range(len(labels))],
+        ),
+        var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]),
+    )

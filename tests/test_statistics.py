@@ -1,0 +1,251 @@
+"""PerturbationStatistics: right, and the same bits for every way of storing, cutting and ordering the cells."""
+
+import os
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from examples import make_expression
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from diversity_by_design import PerturbationStatistics, statistics
+from diversity_by_design.statistics import sample_variance
+
+ARRAYS = ("n_cells", "sum", "sum_sq", "control_sum", "control_sum_sq")
+
+
+def assert_same(a: PerturbationStatistics, b: PerturbationStatistics) -> None:
+    assert a.labels.tolist() == b.labels.tolist()
+    assert a.genes.tolist() == b.genes.tolist()
+    assert (a.control, a.n_control) == (b.control, b.n_control)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+def write_backed(adata: ad.AnnData, path, to) -> ad.AnnData:
+    stored = adata.copy()
+    stored.X = to(adata.X)
+    stored.write_h5ad(path)
+    return ad.read_h5ad(path, backed="r")
+
+
+STORED_AS = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": lambda x: x.toarray()}
+
+
+def test_agrees_with_numpy(expression):
+    stats = PerturbationStatistics.from_anndata(expression)
+    dense = expression.X.toarray().astype(float)
+    condition = expression.obs["condition"].to_numpy()
+    assert stats.labels.tolist() == sorted(set(condition) - {"control"})
+    for row, label in enumerate(stats.labels):
+        cells = dense[condition == label]
+        assert stats.n_cells[row] == len(cells)
+        np.testing.assert_allclose(stats.mean[row], cells.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(stats.var[row], cells.var(axis=0, ddof=1), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(stats.control_mean, dense[condition == "control"].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(stats.control_var, dense[condition == "control"].var(axis=0, ddof=1), rtol=1e-9)
+    np.testing.assert_allclose(stats.perturbed_mean, dense[condition != "control"].mean(axis=0), rtol=1e-12)
+    assert stats.n_perturbed == (condition != "control").sum()
+
+
+@pytest.mark.parametrize("stored_as", STORED_AS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_in_memory_storage_does_not_matter(stored_as, dtype, workers):
+    adata = make_expression(dtype=dtype)
+    expected = PerturbationStatistics.from_anndata(adata, workers=1)
+    adata.X = STORED_AS[stored_as](adata.X)
+    assert_same(PerturbationStatistics.from_anndata(adata, workers=workers), expected)
+
+
+@pytest.mark.parametrize("stored_as", STORED_AS)
+def test_backed_by_a_file_in_chunks(stored_as, expression, tmp_path, monkeypatch):
+    expected = PerturbationStatistics.from_anndata(expression)
+    backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
+    monkeypatch.setattr(statistics, "CHUNK_VALUES", 100)
+    assert_same(PerturbationStatistics.from_anndata(backed), expected)
+    with pytest.raises(ValueError, match="view of a file-backed one; use the whole file"):
+        PerturbationStatistics.from_anndata(backed[:, expression.var_names[::2]])
+
+
+@pytest.mark.parametrize("stored_as", STORED_AS)
+def test_never_holds_more_than_a_chunk(stored_as, expression, tmp_path, monkeypatch):
+    """Every piece that is read from the file has at most CHUNK_VALUES entries (one row or column at least)."""
+    from diversity_by_design.moments import GroupedMoments
+
+    backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
+    monkeypatch.setattr(statistics, "CHUNK_VALUES", 200)
+    sizes = []
+    for method in ("add_rows", "add_columns"):
+        original = getattr(GroupedMoments, method)
+
+        def spy(self, chunk, *args, original=original):
+            sizes.append(chunk.shape[0] * chunk.shape[1])
+            return original(self, chunk, *args)
+
+        monkeypatch.setattr(GroupedMoments, method, spy)
+    PerturbationStatistics.from_anndata(backed)
+    assert len(sizes) > 5
+    assert max(sizes) <= 200
+    assert sum(sizes) == expression.n_obs * expression.n_vars
+
+
+def test_order_of_cells_and_genes_does_not_matter(real_expression):
+    rng = np.random.default_rng(1)
+    expected = PerturbationStatistics.from_anndata(real_expression)
+    genes = rng.permutation(real_expression.n_vars)
+    shuffled = real_expression[rng.permutation(real_expression.n_obs)][:, genes].copy()
+    assert_same(PerturbationStatistics.from_anndata(shuffled).select(genes=expected.genes), expected)
+
+
+def test_hash_seed_does_not_matter(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from examples import make_expression; import diversity_by_design as dbd, hashlib;"
+        "a = make_expression(); s = dbd.PerturbationStatistics.from_anndata(a);"
+        "f, g = dbd.technical_duplicate(a, seed=3);"
+        "w = dbd.deg_weights(dbd.deg_scores(s));"
+        "print(hashlib.sha256(b''.join(x.tobytes() for x in (s.sum, s.sum_sq, f.sum, g.sum, w))).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code, os.path.dirname(__file__)],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "7")
+    }
+    assert len(digests) == 1
+
+
+@given(cut=st.integers(0, 100), seed=st.integers(0, 20))
+def test_merged_parts_equal_the_whole(cut, seed):
+    adata = make_expression(seed)
+    order = np.random.default_rng(seed).permutation(adata.n_obs)
+    cut = cut * adata.n_obs // 100
+    labels = adata.obs["condition"].astype(str).to_numpy()
+
+    def of(cells, genes=slice(None)):
+        return PerturbationStatistics.from_matrix(adata.X[cells][:, genes], labels[cells], adata.var_names[genes])
+
+    whole = of(np.arange(adata.n_obs))
+    merged = of(order[:cut]).merge(of(order[cut:], np.arange(adata.n_vars)[::-1]))
+    assert merged.labels.tolist() == whole.labels.tolist()
+    assert merged.n_control == whole.n_control
+    np.testing.assert_array_equal(merged.n_cells, whole.n_cells)
+    # Sums of float32 values are exact in float64; sums of squares are rounded once more by merging.
+    np.testing.assert_array_equal(merged.sum, whole.sum)
+    np.testing.assert_allclose(merged.sum_sq, whole.sum_sq, rtol=5e-16)
+
+
+def test_select_keeps_the_order_asked_for(expression):
+    stats = PerturbationStatistics.from_anndata(expression)
+    part = stats.select(labels=["P2", "P0"], genes=["gene7", "gene3"])
+    np.testing.assert_array_equal(
+        part.mean, stats.mean[[stats.labels.get_loc("P2"), stats.labels.get_loc("P0")]][:, [7, 3]]
+    )
+    np.testing.assert_array_equal(part.control_mean, stats.control_mean[[7, 3]])
+    cells = expression[expression.obs["condition"].isin(["P0", "P2"])].X.toarray()[:, [7, 3]].astype(float)
+    np.testing.assert_allclose(part.perturbed_mean, cells.mean(axis=0))
+
+
+@pytest.mark.parametrize("names", [{"labels": ["P0", "nobody"]}, {"genes": ["nothing"]}])
+def test_select_of_unknown_names(expression, names):
+    with pytest.raises(KeyError, match=r"no (perturbation|gene) called (nobody|nothing)"):
+        PerturbationStatistics.from_anndata(expression).select(**names)
+
+
+def test_merge_of_what_does_not_fit(expression):
+    stats = PerturbationStatistics.from_anndata(expression)
+    with pytest.raises(ValueError, match="genes differ: 1 only in the first"):
+        stats.merge(stats.select(genes=stats.genes[1:]))
+    with pytest.raises(ValueError, match="control is 'control' in one and None"):
+        stats.merge(PerturbationStatistics.from_anndata(expression, control=None))
+
+
+def test_variance_of_a_single_cell_is_undefined():
+    stats = PerturbationStatistics.from_matrix(np.array([[0.5], [1.5]]), ["A", "B"], ["g"], control=None)
+    assert np.isnan(stats.var).all()
+    assert sample_variance(3, np.array([3 * 0.1]), np.array([0.03 - 1e-18])) >= 0
+
+
+def test_data_without_control(expression):
+    part = expression[expression.obs["condition"] != "control"]
+    stats = PerturbationStatistics.from_anndata(part, control=None)
+    with pytest.raises(ValueError, match="no control cells"):
+        _ = stats.control_mean
+
+
+class TestBadInput:
+    def test_no_such_column(self, expression):
+        with pytest.raises(KeyError, match="no column 'guide' in obs; its columns are: condition, ncounts"):
+            PerturbationStatistics.from_anndata(expression, "guide")
+
+    def test_no_such_control(self, expression):
+        with pytest.raises(KeyError, match="'non-targeting' does not occur.*its labels are: P0, P0\\+P1, P1"):
+            PerturbationStatistics.from_anndata(expression, control="non-targeting")
+
+    def test_no_such_layer(self, expression):
+        with pytest.raises(KeyError, match="no layer 'log1p'"):
+            PerturbationStatistics.from_anndata(expression, layer="log1p")
+
+    def test_cells_without_label(self, expression):
+        expression.obs.loc["cell3", "condition"] = np.nan
+        with pytest.raises(ValueError, match="no value for 1 of .* cells .*cell3"):
+            PerturbationStatistics.from_anndata(expression)
+
+    def test_raw_counts(self, expression):
+        expression.X = (expression.X > 0).astype(np.float32) * 3
+        with pytest.raises(ValueError, match="X holds whole numbers only .up to 3., so these are raw counts"):
+            PerturbationStatistics.from_anndata(expression)
+
+    def test_not_log_transformed(self, expression):
+        expression.X = expression.X.expm1()
+        with pytest.raises(ValueError, match="it was not log-transformed; apply sc.pp.log1p"):
+            PerturbationStatistics.from_anndata(expression)
+
+    @pytest.mark.parametrize("stored_as", STORED_AS)
+    @pytest.mark.parametrize(("value", "kind"), [(np.nan, "not finite"), (np.inf, "not finite"), (-0.5, "negative")])
+    def test_impossible_values_are_located(self, expression, stored_as, value, kind):
+        dense = expression.X.toarray()
+        dense[11, 5] = value
+        expression.X = STORED_AS[stored_as](sparse.csr_matrix(dense))
+        with pytest.raises(ValueError, match=f"values that are {kind}: .* cell 'cell11', gene 'gene5'"):
+            PerturbationStatistics.from_anndata(expression)
+
+    def test_impossible_values_are_located_in_later_chunks(self, expression, tmp_path, monkeypatch):
+        dense = expression.X.toarray()
+        dense[60, 39] = np.nan
+        for stored_as, to in STORED_AS.items():
+            backed = write_backed(
+                expression, tmp_path / f"{stored_as}.h5ad", lambda _, to=to: to(sparse.csr_matrix(dense))
+            )
+            monkeypatch.setattr(statistics, "CHUNK_VALUES", 300)
+            with pytest.raises(ValueError, match="cell 'cell60', gene 'gene39'"):
+                PerturbationStatistics.from_anndata(backed)
+
+    def test_repeated_gene_names(self, expression):
+        expression.var_names = ["gene0", *expression.var_names[:-1]]
+        with pytest.raises(ValueError, match=r"1 gene name\(s\) occur more than once: gene0"):
+            PerturbationStatistics.from_anndata(expression)
+
+    def test_one_perturbation(self, expression):
+        part = expression[expression.obs["condition"].isin(["P0", "control"])]
+        with pytest.raises(ValueError, match=r"1 perturbation\(s\) besides control \(P0\); at least 2"):
+            PerturbationStatistics.from_anndata(part)
+
+    def test_no_cells(self, expression):
+        with pytest.raises((ValueError, KeyError), match="control label 'control' does not occur"):
+            PerturbationStatistics.from_anndata(expression[:0])
+
+    def test_shapes_that_do_not_fit(self, expression):
+        labels = pd.Series(expression.obs["condition"]).iloc[:-1]
+        with pytest.raises(ValueError, match="labels and 40 genes were given"):
+            PerturbationStatistics.from_matrix(expression.X, labels, expression.var_names)
