@@ -114,7 +114,7 @@ def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: st
     """Figures 2A, 5A to 5E: which DEGs perturbations share."""
     directions = deg_sharing.trinary_matrix(data.vs_control, max_labels=256, max_genes=2048, seed=data.seed)
     changed = directions.to_numpy()
-    up, down = (changed > 0).mean(), (changed < 0).mean()
+    up, down = ((changed == sign).sum() / max(1, changed.size) for sign in (1, -1))
     folder.figure(
         "trinary_degs_vs_control",
         sharing_figures.draw_trinary(directions),

@@ -10,6 +10,7 @@ import pandas as pd
 from diversity_by_design.figures.style import DOWN, HIGHLIGHT, POINTS, TREND, UNCHANGED, UP, say_n, style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _NAMED_GENES = 8
@@ -23,6 +24,9 @@ def draw_trinary(matrix: pd.DataFrame) -> Figure:
 
     with style():
         figure, axes = plt.subplots(figsize=(6.5, 4.2))
+        if matrix.empty:
+            _say_none(axes)
+            return figure
         axes.imshow(
             matrix.to_numpy(),
             cmap=ListedColormap([DOWN, UNCHANGED, UP]),
@@ -61,14 +65,13 @@ def draw_frequency_rank(frequencies: pd.DataFrame) -> Figure:
     most_shared = int((frequencies["percent_vs_control"] > 50).sum())
     with style():
         figure, axes = plt.subplots(figsize=(4.6, 3.4))
+        axes.set(xlabel="rank of gene", ylabel="perturbations with this DEG vs control (%)", ylim=(0, 105))
+        if found.empty:
+            _say_none(axes)
+            return figure
         axes.plot(found["rank"], found["percent_vs_control"], color=TREND, marker=".", markersize=3)
         axes.axhline(50, color="0.6", linewidth=0.8, linestyle=":")
-        axes.set(
-            xlabel="rank of gene",
-            ylabel="perturbations with this DEG vs control (%)",
-            xscale="log",
-            ylim=(0, 105),
-        )
+        axes.set_xscale("log")
         top = found.head(_NAMED_GENES)["gene"]
         axes.annotate(
             f"genes in more than half\nof the perturbations: {most_shared:,}\n\nmost shared:\n" + "\n".join(top),
@@ -119,3 +122,7 @@ def draw_count_histogram(counts: pd.Series, reference: str, n_genes: int) -> Fig
         axes.legend()
         say_n(axes, len(counts))
     return figure
+
+
+def _say_none(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no perturbation has a DEG vs control", transform=axes.transAxes, ha="center", va="center")

@@ -48,8 +48,16 @@ def trend(sweep: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> None:
-    """Draw every perturbation as a point, the mean with its 95 % interval as a line, and write r into the panel."""
+    """Draw every perturbation as a point, the mean with its 95 % interval as a line, and write r into the panel.
+
+    Draws no line where the metric is undefined everywhere, but says so.
+    """
     parameter = sweep["parameter"].iat[0]
+    axes.set_xlabel(PARAMETER_LABELS[parameter])
+    axes.set_ylabel(ylabel)
+    if sweep[column].isna().all():
+        axes.text(0.5, 0.5, "undefined everywhere", transform=axes.transAxes, ha="center", va="center")
+        return
     table = trend(sweep, column)
     logarithmic = parameter in LOGARITHMIC
     x = np.log2(sweep["value"]) if logarithmic else sweep["value"]
@@ -65,8 +73,6 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> Non
     if logarithmic:
         axes.set_xscale("log", base=2)
     r, _, _ = correlation(sweep, column)
-    axes.set_xlabel(PARAMETER_LABELS[parameter])
-    axes.set_ylabel(ylabel)
     axes.set_title(f"r = {r:.2f}" if np.isfinite(r) else "constant", loc="left")
     say_n(axes, sweep["perturbation"].nunique())
 
@@ -78,7 +84,8 @@ def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.2))
         draw_trend(axes, sweep, column, ylabel)
-        axes.legend(loc="best", fontsize=7)
+        if axes.lines:
+            axes.legend(loc="best", fontsize=7)
     return figure
 
 
@@ -93,7 +100,8 @@ def draw_overview(sweeps: dict[str, pd.DataFrame], columns: dict[str, str]) -> F
         for row, (column, label) in zip(panels, columns.items(), strict=True):
             for axes, sweep in zip(row, sweeps.values(), strict=True):
                 draw_trend(axes, sweep, column, label if axes is row[0] else "")
-                _keep_in_view(axes, sweep[column])
+                if axes.lines:
+                    _keep_in_view(axes, sweep[column])
     return figure
 
 
