@@ -279,10 +279,11 @@ def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
     """
     if parameter not in SWEEPS:
         raise KeyError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")
-    return pd.concat([_score(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True)
+    return pd.concat([score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True)
 
 
-def _score(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
+def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
+    """Rows of `run_sweep` for one setting."""
     labels = setting.statistics.labels
     original = data.statistics.labels.get_indexer(labels)
     blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(labels), _BLOCK_ROWS)]
