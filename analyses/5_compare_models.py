@@ -113,10 +113,10 @@ def write_scores(folder: ResultFolder, scores: pd.DataFrame) -> None:
             f"{len(perturbations):,} perturbations, medians written above the boxes. {HOW_MEASURED} The Pearson "
             "correlation of the perturbed mean is undefined, since its change from itself is zero. A metric is "
             "calibrated if the perturbed mean scores about nothing and the technical duplicate clearly more. Here the "
-            f"medians of R2 are {medians['r2_delta', 'perturbed_mean']:.2f} and "
-            f"{medians['r2_delta', 'technical_duplicate']:.2f}, those of weighted R2 "
-            f"{medians['weighted_r2_delta', 'perturbed_mean']:.2f} and "
-            f"{medians['weighted_r2_delta', 'technical_duplicate']:.2f}."
+            f"medians of R2 are {medians['r2_delta', 'perturbed_mean']:.2g} and "
+            f"{medians['r2_delta', 'technical_duplicate']:.2g}, those of weighted R2 "
+            f"{medians['weighted_r2_delta', 'perturbed_mean']:.2g} and "
+            f"{medians['weighted_r2_delta', 'technical_duplicate']:.2g}."
         ),
         paper="6",
     )
@@ -144,8 +144,8 @@ def write_groups(folder: ResultFolder, scores: pd.DataFrame, strength: pd.DataFr
         title="Baselines by strength of the perturbation",
         caption=(
             f"{len(strength):,} perturbations grouped by quantile range of their number of DEGs vs rest, medians above "
-            "the boxes; the additive baseline, if there is one, predicts combinations only. Compare from group to group "
-            "how far the technical duplicate is ahead of the perturbed mean: that is the room which a model has."
+            "the boxes; the additive baseline, if there is one, predicts combinations only. Compare from group to "
+            "group how far the technical duplicate is ahead of the perturbed mean: that is the room which a model has."
         ),
         paper="9",
     )
@@ -161,11 +161,12 @@ def write_strength(folder: ResultFolder, strength: pd.DataFrame, genes: pd.DataF
         {"relation": strength, "correlation": correlation, "example_genes": genes, "example_agreement": agreement},
         title="Technical duplicate by strength of the perturbation",
         caption=(
-            f"Left: number of DEGs and weighted R2 of the technical duplicate for {strength['weighted_r2_delta'].count():,} perturbations, with "
-            "Spearman's correlation. Right: the change of each gene in both halves of the cells, for "
+            "Left: number of DEGs and weighted R2 of the technical duplicate for "
+            f"{strength['weighted_r2_delta'].count():,} perturbations, with Spearman's correlation. "
+            "Right: the change of each gene (log1p expression minus mu_all) in both halves of the cells, for "
             f"{listed(genes['perturbation'].unique())}; DEGs in orange, and below without the other genes, their "
-            "weights scaled to sum to one. In weak perturbations the noise of all other genes hides how well the "
-            "halves agree on the DEGs."
+            "weights scaled to sum to one. Compare both rows for a weak perturbation: the noise of all other genes can "
+            "hide how well the halves agree on the DEGs."
         ),
         paper="7",
     )

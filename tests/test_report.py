@@ -19,7 +19,7 @@ from diversity_by_design.report import write_index
 from diversity_by_design.results import ResultFolder
 
 SPECIAL = "Pearson(Δ) < 0 & \"R²\" > '1' <script>alert(1)</script>"
-FRAME = pd.DataFrame({"perturbation": ["A<B", "C+D"], "n": [64, 12], "mse": [0.123456789, np.nan]})
+FRAME = pd.DataFrame({"perturbation": ["A<B", "C+D"], "n_<p>": [64, 12], "mse": [0.123456789, np.nan]})
 
 
 def open_analysis(folder: Path, name: str = "2_sweeps", title: str = "Sweeps") -> ResultFolder:
@@ -85,6 +85,7 @@ def test_text_is_escaped(results):
     page = write_index(results).read_text(encoding="utf-8")
     assert "<script" not in page
     assert "A&lt;B" in page
+    assert ">n_<wbr>&lt;p&gt;</th>" in page
     escaped = "Pearson(Δ) &lt; 0 &amp; &#34;R²&#34; &gt; &#39;1&#39; &lt;script&gt;"
     alternative = re.findall(r'<img [^>]*alt="([^"]*)"', page)
     assert len(alternative) == 3
@@ -117,6 +118,18 @@ def test_what_is_not_complete_is_named(results):
     assert "Files that it wrote but that are gone: again.pdf." in page
     assert page.count("<figure ") == 2
     assert contents.index("Sweeps") < contents.index("Niche") < contents.index("Training") < contents.index("Models")
+
+
+def test_preparation_is_told_once_and_different_inputs_are_pointed_out(results):
+    page = write_index(results).read_text(encoding="utf-8")
+    assert page.count("<dt>left out</dt>") == 1
+    assert "did not all run on the same data" not in page
+    run = json.loads((results / "3_niche" / "run.json").read_text())
+    run["input"]["checksum"] = "sha256:other"
+    (results / "3_niche" / "run.json").write_text(json.dumps(run))
+    page = write_index(results).read_text(encoding="utf-8")
+    assert page.count("<dt>left out</dt>") == 2
+    assert "did not all run on the same data" in page
 
 
 def test_long_tables_are_shown_in_part_and_say_so(tmp_path):

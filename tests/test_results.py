@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from diversity_by_design.records import portable
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.results import ResultFolder, settle_layout
 
 FRAME = pd.DataFrame({"perturbation": ["A", "B+C"], "mse": [1 / 3, np.nan]})
 
@@ -238,6 +238,20 @@ def test_figures_are_the_same_bytes_in_every_run(tmp_path):
     for kind in ("png", "pdf"):
         pictures = [(tmp_path / run / f"bias.{kind}").read_bytes() for run in ("one", "two")]
         assert pictures[0] == pictures[1], kind
+
+
+def test_last_digits_of_the_layout_do_not_reach_the_file():
+    figure, panels = plt.subplots(2, 3, layout="constrained")
+    panels[0, 0].set(xlabel="cells per perturbation", ylabel="MSE", aspect="equal")
+    figure.draw_without_rendering()
+    automatic = [axes.get_position(original=True).get_points() for axes in figure.axes]
+    settle_layout(figure)
+    figure.draw_without_rendering()
+    settled = [axes.get_position(original=True).get_points() for axes in figure.axes]
+    plt.close(figure)
+    assert not np.array_equal(automatic, settled)
+    np.testing.assert_array_equal(settled, np.round(settled, 6))
+    np.testing.assert_allclose(settled, automatic, atol=1e-6)
 
 
 def test_portable_keeps_what_is_no_path():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def control_label(labels: Iterable[object], control: str, key: str) -> None:
         )
 
 
-def enough_perturbations(labels: Sequence[object], where: str, least: int = 2) -> None:
+def enough_perturbations(labels: Sequence[object] | pd.Index, where: str, least: int = 2) -> None:
     """Raise ValueError unless there are at least `least` perturbations (control not counted)."""
     if len(labels) < least:
         raise ValueError(
@@ -148,7 +149,7 @@ def summarise_values(values: npt.NDArray) -> ValueSummary:
 
 
 def finite_nonnegative(
-    chunk: npt.NDArray | sparse.spmatrix,
+    chunk: Any,
     cells: Sequence[object] | pd.Index,
     genes: Sequence[object] | pd.Index,
     where: str,

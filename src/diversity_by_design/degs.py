@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +11,7 @@ import pandas as pd
 from scipy import special, stats
 
 from diversity_by_design import checks
+from diversity_by_design.executors import map_threads
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics, sample_variance
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
@@ -142,9 +141,7 @@ def deg_scores(
         log_fold_change[rows] = np.log2((np.expm1(mean) + 1e-9) / (np.expm1(mean_other) + 1e-9))
 
     blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, shape[0], _BLOCK_ROWS)]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for _ in pool.map(compute, blocks):
-            pass
+    map_threads(compute, blocks, workers)
     for array in (t, p, adjusted, log_fold_change):
         array[lacking] = np.nan
     return DegScores(labels, statistics.genes, name, t, p, adjusted, log_fold_change)

@@ -8,7 +8,7 @@ are stored, on the chunks they are read in, or on the number of threads.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from diversity_by_design.checks import ValueSummary
+from diversity_by_design.executors import map_threads
 
 # Adding and subtracting this rounds a double to a multiple of 2**-24.
 _SPLIT = 1.5 * 2.0**28
@@ -118,7 +119,7 @@ class GroupedMoments:
         self._workers = workers
         self.summary = ValueSummary()
 
-    def add_rows(self, chunk: npt.NDArray | sparse.csr_matrix, codes: npt.NDArray[np.intp]) -> bool:
+    def add_rows(self, chunk: Any, codes: npt.NDArray[np.intp]) -> bool:
         """Add cells; `codes` (cells,) is each cell's group, -1 for a cell to leave out.
 
         Returns False if a value is NaN, infinite or negative.
@@ -126,24 +127,31 @@ class GroupedMoments:
         # Each thread owns some groups, hence rows of the sums that no other thread writes to.
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
-        tasks = [(rows, codes[rows]) for rows in self._shares(order, codes)]
+        shares = self._shares(order, codes)
         if sparse.issparse(chunk):
             data = _as_float(chunk.data)
-            seen = self._run(lambda task: _accumulate_csr(chunk.indptr, chunk.indices, data, *task, self._parts), tasks)
+
+            def add(rows: npt.NDArray) -> _Seen:
+                return _accumulate_csr(chunk.indptr, chunk.indices, data, rows, codes[rows], self._parts)
+
         else:
             values = np.ascontiguousarray(_as_float(chunk))
-            seen = self._run(lambda task: _accumulate_dense(values, *task, self._parts), tasks)
-        return self._note(seen)
+
+            def add(rows: npt.NDArray) -> _Seen:
+                return _accumulate_dense(values, rows, codes[rows], self._parts)
+
+        return self._note(map_threads(add, shares, self._workers))
 
     def add_columns(self, chunk: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> bool:
         """Add all cells' values of some genes, from the gene at `first_column` on; otherwise as `add_rows`."""
         target = self._parts[:, first_column : first_column + chunk.shape[1]]
         data = _as_float(chunk.data)
-        tasks = np.array_split(np.arange(chunk.shape[1]), self._workers)
-        seen = self._run(
-            lambda columns: _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target), tasks
-        )
-        return self._note(seen)
+
+        def add(columns: npt.NDArray) -> _Seen:
+            return _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target)
+
+        shares = np.array_split(np.arange(chunk.shape[1]), self._workers)
+        return self._note(map_threads(add, shares, self._workers))
 
     def totals(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Sum and sum of squares, each (groups, genes)."""
@@ -156,12 +164,6 @@ class GroupedMoments:
         sorted_codes = codes[order]
         at_group = [int(np.searchsorted(sorted_codes, sorted_codes[cut])) for cut in cuts if len(order)]
         return [share for share in np.split(order, at_group) if len(share)]
-
-    def _run(self, function, tasks) -> list[_Seen]:  # type: ignore[no-untyped-def]
-        if len(tasks) <= 1:
-            return [function(task) for task in tasks]
-        with ThreadPoolExecutor(self._workers) as pool:
-            return list(pool.map(function, tasks))
 
     def _note(self, seen: list[_Seen]) -> bool:
         for _, largest, integral in seen:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,9 +98,9 @@ def portable(argument: str, root: Path | None = None) -> str:
 
     Examples
     --------
-    >>> portable("--output=/home/ana/project/results", Path("/home/ana/project"))
+    >>> portable("--output=/projects/screen/results", Path("/projects/screen"))
     '--output=results'
-    >>> portable("/data/screen.h5ad", Path("/home/ana/project"))
+    >>> portable("/data/screen.h5ad", Path("/projects/screen"))
     'screen.h5ad'
     """
     option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
@@ -127,6 +128,15 @@ def versions() -> dict[str, str | None]:
     }
 
 
+def code_hash() -> str:
+    """Hash of this package's modules and of the running script: an analysis that was edited is another analysis."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    if script is not None and Path(script).is_file():
+        sources.append(Path(script))
+    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+
+
 def fingerprint(analysis: str, checksum: str, seed: int, parameters: Mapping[str, object]) -> str:
     """Hash of all that decides the results; a run with another fingerprint starts anew."""
     decisive = {
@@ -134,7 +144,7 @@ def fingerprint(analysis: str, checksum: str, seed: int, parameters: Mapping[str
         "input": checksum,
         "seed": seed,
         "parameters": parameters,
-        "version": installed_version(PACKAGE),
+        "code": code_hash(),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=plain).encode()).hexdigest()
 

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from diversity_by_design.records import DPI, FigureRecord, TableRecord, files_of
 INDEX = "index.html"
 SYNTHETIC = "demo"
 MOST_ROWS = 60
+MOST_ENTRIES = 100
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SCREEN_DPI = 96  # of a CSS pixel
 
@@ -80,6 +81,14 @@ class FigureView:
 
 
 @dataclass(frozen=True)
+class InputView:
+    """A prepared file that analyses ran on, and how it was prepared."""
+
+    analyses: list[str]
+    facts: list[Fact]
+
+
+@dataclass(frozen=True)
 class AnalysisView:
     """One section of the page; without a record the analysis was not run, and the contents alone name it."""
 
@@ -133,7 +142,12 @@ def write_index(
         analysis_view(dataset_folder / name, expected.get(name, name), failed.get(name))
         for name in sorted(found | set(expected), key=by_number)
     ]
-    page = render(dataset=dataset_folder.name, synthetic=dataset_folder.name == SYNTHETIC, analyses=analyses)
+    page = render(
+        dataset=dataset_folder.name,
+        synthetic=dataset_folder.name == SYNTHETIC,
+        inputs=input_views(analyses),
+        analyses=analyses,
+    )
     index = dataset_folder / INDEX
     write_text(index, page)
     return index
@@ -188,6 +202,19 @@ def analysis_view(folder: Path, title: str, exit_code: int | None = None) -> Ana
     )
 
 
+def input_views(analyses: Sequence[AnalysisView]) -> list[InputView]:
+    """Distinct inputs of the analyses; more than one means that their results do not belong together."""
+    views: dict[str, InputView] = {}
+    for analysis in analyses:
+        if analysis.record is None:
+            continue
+        source = analysis.record["input"]
+        report = {"input checksum": source["checksum"], **(source["report"] or {})}
+        view = InputView([], [Fact(words(key), plain_text(value)) for key, value in report.items()])
+        views.setdefault(source["checksum"], view).analyses.append(analysis.title)
+    return list(views.values())
+
+
 def figure_view(folder: Path, record: FigureRecord) -> FigureView:
     """Read a figure's picture; raise ValueError if it is not a PNG."""
     content = (folder / record.png).read_bytes()
@@ -239,7 +266,6 @@ def facts(record: Mapping[str, Any]) -> list[Fact]:
         Fact("Command", shlex.join(["python", *record["command"]]), code=True),
         Fact("Input", source["name"]),
         Fact("Input checksum", source["checksum"], code=True),
-        *(Fact(f"Preparation: {words(key)}", plain_text(value)) for key, value in (source["report"] or {}).items()),
         Fact("Seed", str(record["seed"])),
         *(Fact(f"Parameter {key}", plain_text(value), code=True) for key, value in record["parameters"].items()),
         Fact(
@@ -267,9 +293,12 @@ def plain_text(value: object) -> str:
     ('1, 2.5', 'genes: 500; cells: none')
     """
     if isinstance(value, Mapping):
-        return "; ".join(f"{words(str(key))}: {plain_text(entry)}" for key, entry in value.items()) or "none"
+        value = [f"{words(str(key))}: {plain_text(entry)}" for key, entry in value.items()]
     if isinstance(value, list):
-        return listed((plain_text(entry) for entry in value), 20)
+        entries = [plain_text(entry) for entry in value]
+        if len(entries) > MOST_ENTRIES:
+            entries[MOST_ENTRIES:] = [f"and {len(entries) - MOST_ENTRIES} more (run.json has all)"]
+        return ("; " if any(" " in entry for entry in entries) else ", ").join(entries) or "none"
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value)

@@ -204,6 +204,7 @@ class ResultFolder:
         Path
             Path of the PNG file.
         """
+        import matplotlib as mpl
         import matplotlib.pyplot as plt
 
         frames = (
@@ -216,8 +217,10 @@ class ResultFolder:
         try:
             for file, frame in frames.items():
                 write_csv(self.path / file, frame)
+            settle_layout(figure)
             for kind, nothing in NO_METADATA.items():
-                with atomic_path(self.path / f"{name}.{kind}") as temporary:
+                # Fonts of type 42 keep the text of a PDF as text, which can be searched and edited.
+                with atomic_path(self.path / f"{name}.{kind}") as temporary, mpl.rc_context({"pdf.fonttype": 42}):
                     figure.savefig(temporary, dpi=DPI, metadata=nothing)
         finally:
             plt.close(figure)
@@ -274,3 +277,21 @@ class ResultFolder:
             "figures": [dataclasses.asdict(figure) for figure in self._figures.values()],
         }
         write_text(self.path / RECORD, json.dumps(record, indent=2, default=plain, ensure_ascii=False) + "\n")
+
+
+def settle_layout(figure: Figure) -> None:
+    """Carry out a figure's automatic layout, and round the positions it leads to.
+
+    The solver behind it adds up in an order that changes from run to run, which the last digits show; without this
+    the same figure would not be the same file.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        in_layout = axes.get_in_layout()
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
+        axes.set_in_layout(in_layout)  # which setting a position ends

@@ -132,7 +132,7 @@ class PerturbationStatistics:
     def from_matrix(
         cls,
         matrix: Any,
-        labels: Sequence[str] | pd.Series | pd.Categorical,
+        labels: Sequence[str] | npt.NDArray[Any] | pd.Series | pd.Categorical,
         genes: Sequence[str] | pd.Index,
         *,
         control: str | None = "control",
@@ -341,7 +341,7 @@ def _group_codes(labels: Any) -> tuple[pd.Index, npt.NDArray[np.intp]]:
 
 
 def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[np.intp]:
-    names = list(names)
+    names = pd.Index(list(names))
     positions = index.get_indexer(names)
     if (positions < 0).any():
         unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]

@@ -279,7 +279,9 @@ def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
     """
     if parameter not in SWEEPS:
         raise KeyError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")
-    return pd.concat([score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True)
+    return pd.concat(
+        [score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True
+    )
 
 
 def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design import checks
-from diversity_by_design.datasets.reading import H5adFile, StoredMatrix
+from diversity_by_design.datasets.reading import SPARSE_BLOCK_VALUES, H5adFile, StoredMatrix
 
 # Cells handed on at a time: 16,384 values a cell make this 64 MiB of float32.
 CELLS_AT_A_TIME = 1024
@@ -110,6 +110,14 @@ class CellCounts:
     indices: npt.NDArray[np.int32]
     indptr: npt.NDArray[np.int64]
     n_genes: int
+
+    def cells_per_gene(self) -> npt.NDArray[np.int64]:
+        """Number of these cells in which each gene was detected."""
+        total = np.zeros(self.n_genes, np.int64)
+        # In parts, since bincount widens all it is given to 64 bits.
+        for start in range(0, len(self.indices), SPARSE_BLOCK_VALUES):
+            total += np.bincount(self.indices[start : start + SPARSE_BLOCK_VALUES], minlength=self.n_genes)
+        return total
 
     def blocks(self, genes: npt.NDArray[np.bool_]) -> Iterator[sparse.csr_matrix]:
         """Yield the kept `genes` of consecutive cells, as copies that may be changed."""

@@ -19,7 +19,8 @@ from diversity_by_design.files import atomic_path, write_text
 if TYPE_CHECKING:
     import requests
 
-BLOCK = 2**20
+# Small, since of a connection that is cut, what came since the last full block is lost.
+BLOCK = 2**16
 TIMEOUT = 60.0
 USER_AGENT = "diversity-by-design (python-requests)"
 OTHER_MEANS = "A file fetched by other means (a browser, another machine) is prepared with get_data.py --from FILE"

@@ -130,7 +130,7 @@ def prepare(
         (select_genes(expression, within), select_genes(raw, within))
         for expression, raw in expression_blocks(counts, expressed, "writing")
     )
-    n_values = int(np.bincount(counts.indices, minlength=len(genes))[kept].sum())
+    n_values = int(counts.cells_per_gene()[kept].sum())
     write_prepared(destination, obs, var[kept], {RECORD: record}, blocks, n_values)
     return report
 
@@ -182,7 +182,7 @@ def _filter(matrix: StoredMatrix, scan: CountScan, settings: PreparationSettings
     cells_per_gene = scan.cells_per_gene
     if not cells.all():
         removed = gather(matrix, np.flatnonzero(~cells), scan.genes_per_cell)
-        cells_per_gene = cells_per_gene - np.bincount(removed.indices, minlength=n_genes)
+        cells_per_gene = cells_per_gene - removed.cells_per_gene()
     genes = cells_per_gene >= settings.min_cells_per_gene
     if not genes.any():
         raise ValueError(
@@ -218,6 +218,7 @@ def _cell_table(
     table[CONDITION] = conditions
     table[LIBRARY_SIZE] = library_size
     table = table.iloc[rows].copy()
+    table.index.name = None
     table[CONDITION] = table[CONDITION].astype("category")
     for name in table.columns[table.dtypes == "category"]:
         table[name] = table[name].cat.remove_unused_categories()
@@ -243,9 +244,12 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
         if unnamed.any():
             notes.append(f"{int(unnamed.sum()):,} genes without a symbol keep their identifier as name")
         names = pd.Index(symbols.mask(unnamed, pd.Series(var.index, var.index)).astype(str))
+        table = table.rename(columns={"gene_id": "source_gene_id"})
         table["gene_id"] = var.index
     unique = make_index_unique(names)
-    table.index = pd.Index(unique, dtype=object, name=None)
+    table.index = pd.Index(unique, dtype=object)
+    # A name that a column has too cannot be written.
+    table.index.name = None
     return table, int((unique != names).sum()), notes
 
 

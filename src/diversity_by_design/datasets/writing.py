@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +38,22 @@ class _PatientFile(io.FileIO):
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        end = self.tell() + len(view)
+        size, end = len(view), self.tell() + len(view)
         try:
             while len(view) and self.error is None:
-                view = view[super().write(view) :]
+                view = view[self.put(view) :]
         except OSError as error:
             self.error = error
         if self.error is not None:
             # HDF5 asks for the length: what is missing becomes a hole, which takes no room.
-            self.truncate(max(end, os.fstat(self.fileno()).st_size))
+            with suppress(OSError):
+                self.truncate(max(end, os.fstat(self.fileno()).st_size))
             self.seek(end)
-        return len(data)
+        return size
+
+    def put(self, view: memoryview) -> int:
+        """Write some bytes, as many as the system takes."""
+        return super().write(view)
 
     def check(self) -> None:
         """Raise the error if there was one."""

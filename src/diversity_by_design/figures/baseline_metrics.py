@@ -120,7 +120,7 @@ def set_view(axes: Axes, values: pd.Series, metric: str) -> None:
     """Choose an axis on which all values can be seen; values that have no place on it are counted in the panel."""
     defined = values.dropna()
     if metric in ERRORS and (defined > 0).any():
-        axes.set_yscale("log")
+        set_log_axis(axes)
         zero = int((defined <= 0).sum())
         if zero:
             axes.text(0.02, 0.02, f"{zero} of value 0 not shown", transform=axes.transAxes, fontsize=6, color="0.4")
@@ -149,6 +149,18 @@ def set_r2_view(axes: Axes, values: pd.Series) -> None:
     axes.set_ylim(bottom, 1.08)
 
 
+def set_log_axis(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at it; to be called when all is drawn."""
+    axes.set_yscale("log")
+    ticks = one_two_five(*axes.get_ylim())
+    if len(ticks) > 8:
+        ticks = [tick for tick in ticks if np.log10(tick) % 1 == 0]
+    # A narrow range may lie between two of these numbers; matplotlib then finds finer ones.
+    if len(ticks) > 1:
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_yticks([], minor=True)
+
+
 def set_deg_axis(axes: Axes, n_degs: pd.Series) -> None:
     """Horizontal axis of numbers of DEGs: logarithmic, with a place for none."""
     most = max(1, int(n_degs.max()))
@@ -171,7 +183,7 @@ def one_two_five(low: float, high: float) -> list[float]:
     [2.0, 5.0, 10.0, 20.0, 50.0]
     """
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    numbers = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    numbers = [float(f"{factor}e{power}") for power in powers for factor in (1, 2, 5)]
     return [number for number in numbers if low <= number <= high]
 
 

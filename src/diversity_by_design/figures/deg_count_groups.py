@@ -45,7 +45,7 @@ def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
     width = _FILLED / len(predictors)
     rotation = 0 if len(predictors) <= _MOST_UPRIGHT else 90
     with style():
-        figure, panels = plt.subplots(len(PANELS), 1, figsize=(max(8.0, 2.0 * len(predictors)), 8.6))
+        figure, panels = plt.subplots(len(PANELS), 1, figsize=(max(9.0, 2.0 * len(predictors)), 8.6))
         for axes, metric in zip(panels, PANELS, strict=True):
             of_metric = scores[scores["metric"] == metric]
             for centre, group in enumerate(ranges["deg_group"]):
@@ -59,7 +59,13 @@ def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
                     axes.axvline(centre - 0.5, color="0.85", linewidth=0.8)
             set_view(axes, of_metric["value"], metric)
             axes.set_xlim(-0.5, len(ranges) - 0.5)
-            axes.set_xticks(range(len(ranges)), [_group_label(row) for _, row in ranges.iterrows()], fontsize=8)
+            defined = of_metric.groupby("perturbation")["value"].transform("count") > 0
+            undefined = of_metric[~defined].groupby("deg_group", observed=True)["perturbation"].nunique()
+            axes.set_xticks(
+                range(len(ranges)),
+                [_group_label(row, undefined.get(row["deg_group"], 0)) for _, row in ranges.iterrows()],
+                fontsize=8,
+            )
             axes.tick_params(axis="x", length=0)
             axes.set_title(metric_title(metric), pad=14 if rotation == 0 else 30)
         figure.legend(
@@ -74,9 +80,10 @@ def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame) -> Figure:
     return figure
 
 
-def _group_label(group: pd.Series) -> str:
+def _group_label(group: pd.Series, undefined: int) -> str:
     if group["n"] == 0:
         return f"{group['deg_group']}\nempty: same number\nof DEGs as its neighbour"
     fewest, most = group["fewest_degs"], group["most_degs"]
     degs = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    return f"{group['deg_group']}\n{degs} DEGs\nn = {group['n']:,}"
+    missing = f", {undefined:,} undefined" if undefined else ""
+    return f"{group['deg_group']}\n{degs} DEGs\nn = {group['n']:,}{missing}"

@@ -99,7 +99,7 @@ def draw_frequency_comparison(frequencies: pd.DataFrame) -> Figure:
         axes.scatter(x, y, s=6, color=POINTS, alpha=0.5, linewidths=0, rasterized=True)
         axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle=":")
         axes.set(xlabel="perturbations with this DEG vs control (%)", ylabel="perturbations with this DEG vs rest (%)")
-        bins = np.linspace(0, 100, 41)
+        bins = np.linspace(0, 100, 41).tolist()
         above.hist(x, bins=bins, color=POINTS, log=True)
         beside.hist(y, bins=bins, color=POINTS, log=True, orientation="horizontal")
         above.set_ylabel("genes")

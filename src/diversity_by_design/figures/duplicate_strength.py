@@ -39,20 +39,18 @@ def draw_duplicate_strength(
 
     examples = in_order(genes["perturbation"])
     with style():
-        figure = plt.figure(figsize=(4.4 + 2.1 * len(examples), 4.8))
-        parts = figure.add_gridspec(1, 2, width_ratios=(4.4, 2.1 * len(examples)))
-        left, right = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
-        _draw_relation(left.subplots(), strength, correlation.iloc[0], examples)
-        panels = right.subplots(2, len(examples), squeeze=False)
-        for column, label in zip(panels.T, examples, strict=True):
-            own = genes[genes["perturbation"] == label]
-            numbers = agreement[agreement["perturbation"] == label]
-            column[0].set_title(short(label))
-            _draw_halves(column[0], own, numbers.iloc[0])
-            _draw_halves(column[1], own[own["is_deg"]], numbers.iloc[1])
-        for axes, which in zip(panels[:, 0], ("all genes", "DEGs only"), strict=True):
-            axes.set_ylabel(f"{which}\n" r"$\Delta$ in the second half")
-        right.supxlabel(r"$\Delta$ in the first half (difference of log1p expression from $\mu^{all}$)", fontsize=9)
+        figure = plt.figure(figsize=(4.0 + 2.1 * len(examples), 4.8))
+        grid = figure.add_gridspec(2, 1 + len(examples), width_ratios=(2.0, *[1.0] * len(examples)))
+        _draw_relation(figure.add_subplot(grid[:, 0]), strength, correlation.iloc[0], examples)
+        for row, which in enumerate(("all genes", "DEGs only")):
+            for column, label in enumerate(examples):
+                own = genes[genes["perturbation"] == label]
+                axes = figure.add_subplot(grid[row, 1 + column])
+                numbers = agreement[agreement["perturbation"] == label].iloc[row]
+                _draw_halves(axes, own[own["is_deg"]] if row else own, numbers)
+                axes.set_title("" if row else short(label))
+                axes.set_xlabel(r"$\Delta$ in the first half" if row else "", fontsize=8)
+                axes.set_ylabel("" if column else f"{which}\n" r"$\Delta$ in the second half", fontsize=8)
     return figure
 
 
@@ -89,7 +87,7 @@ def _draw_halves(axes: Axes, genes: pd.DataFrame, numbers: pd.Series) -> None:
     axes.scatter(first, second, s=7, color=colours[order], alpha=0.6, linewidths=0, rasterized=True)
     reach = 1.1 * max(np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0)) or 1.0
     axes.plot([-reach, reach], [-reach, reach], color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), box_aspect=1)
     axes.locator_params(nbins=5)
     axes.tick_params(labelsize=6)
     text = "\n".join(

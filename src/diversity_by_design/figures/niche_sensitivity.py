@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from diversity_by_design.figures.baseline_metrics import in_order, one_two_five, set_deg_axis, short
+from diversity_by_design.figures.baseline_metrics import in_order, set_deg_axis, set_log_axis, short
 from diversity_by_design.figures.style import (
     EXAMPLE_COLOURS,
     METRIC_LABELS,
@@ -42,6 +42,7 @@ def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figur
         for axes, (_, numbers) in zip(np.atleast_1d(panels), summary.iterrows(), strict=True):
             of_metric = scores[scores["metric"] == numbers["metric"]].dropna(subset=list(PREDICTORS))
             _draw_violins(axes, of_metric)
+            set_log_axis(axes)
             axes.set_ylabel("error (squared log1p expression)")
             axes.set_title(
                 f"{METRIC_LABELS[numbers['metric']]}: median {numbers['fold_of_medians']:.3g} times smaller\n"
@@ -84,11 +85,9 @@ def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame)
             axes.set(xscale="log", xlabel="weight of a gene", ylabel="genes (%)")
         shown = concentration.dropna(subset="effective_genes")
         right.scatter(shown["n_degs"], shown["effective_genes"], s=12, color=POINTS, alpha=0.7, linewidths=0)
-        right.set(ylabel=r"effective number of genes, $1/\Sigma w_i^2$", yscale="log")
+        right.set_ylabel(r"effective number of genes, $1/\Sigma w_i^2$")
         if len(shown):
-            ticks = one_two_five(*right.get_ylim())
-            right.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
-            right.set_yticks([], minor=True)
+            set_log_axis(right)
         set_deg_axis(right, concentration["n_degs"])
         undefined = len(concentration) - len(shown)
         if undefined:
@@ -112,8 +111,7 @@ def _draw_violins(axes: Axes, scores: pd.DataFrame) -> None:
         if len(positive):
             median = float(np.median(values))
             axes.plot([position - 0.2, position + 0.2], [median, median], color="black", linewidth=1.6)
-            axes.annotate(f"{median:.2g}", (position + 0.42, median), fontsize=7, va="center")
-    axes.set_yscale("log")
+            axes.annotate(f"{median:#.2g}".rstrip("."), (position + 0.42, median), fontsize=7, va="center")
     axes.set_xlim(-0.6, len(PREDICTORS) - 0.4)
     axes.set_xticks(range(len(PREDICTORS)), [PREDICTOR_LABELS[predictor] for predictor in PREDICTORS])
     if zeros:

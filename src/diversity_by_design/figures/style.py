@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ METRIC_LABELS = {
     "pearson_delta_control": r"Pearson($\Delta$ from control)",
 }
 
-_RC = {
+_RC: Any = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
     "font.size": 9,

@@ -52,7 +52,7 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> Non
 
     Draws no line where the metric is undefined everywhere, but says so.
     """
-    parameter = sweep["parameter"].iat[0]
+    parameter = str(sweep["parameter"].iat[0])
     axes.set_xlabel(PARAMETER_LABELS[parameter])
     axes.set_ylabel(ylabel)
     if sweep[column].isna().all():
