@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, datasets, deg_sharing, sweeps
+from diversity_by_design import cli, deg_sharing, sweeps
+from diversity_by_design.analysis import Run, script
 from diversity_by_design.correlations import correlation, table_3
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.figures import deg_sharing as sharing_figures
@@ -52,44 +53,11 @@ TREND_FIGURES = (
 OVERVIEW_METRICS = {"pearson_delta_all": "Pearson(Δ)", "mse_all": "MSE", "weighted_r2_delta": r"$R^2_w(\Delta)$"}
 
 
-def main(
-    dataset: cli.DatasetOption = cli.DATASET,
-    seed: cli.SeedOption = 0,
-    output: cli.OutputOption = cli.RESULTS,
-    workers: cli.WorkersOption = cli.CORES,
-    force: cli.ForceOption = False,
-    perturbation_key: cli.PerturbationKeyOption = None,
-    control_label: cli.ControlLabelOption = None,
-    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-    genes: cli.GenesOption = None,
-    min_genes_per_cell: cli.MinGenesPerCellOption = None,
-) -> None:
+def analyse(run: Run) -> None:
     """Degrade a data set along each of the paper's eight parameters and score the mean baseline."""
-    prepared = datasets.load(
-        dataset,
-        data_dir=cli.data_dir(),
-        perturbation_key=perturbation_key,
-        control_label=control_label,
-        cells_per_perturbation=cells_per_perturbation,
-        genes=genes,
-        min_genes_per_cell=min_genes_per_cell,
-        seed=seed,
-    )
-    folder = ResultFolder(
-        output / prepared.name / "2_real_data_sweeps",
-        analysis="2_real_data_sweeps",
-        title="Real-data sweeps",
-        dataset=prepared,
-        seed=seed,
-        parameters={"strength": "vs_rest"},
-        force=force,
-    )
-    if folder.complete:
-        print(f"{folder.path}: already complete; --force runs it anew")
-        return
-
+    folder = run.folder
     with tqdm(total=len(sweeps.SWEEPS) + 3, desc="real-data sweeps", unit="step") as bar:
-        data = sweeps.SweepData.from_anndata(read_expression(prepared.path), seed=seed, workers=workers)
+        data = sweeps.SweepData.from_anndata(read_expression(run.prepared.path), seed=run.seed, workers=run.workers)
         bar.update()
         tables = {}
         for parameter in sweeps.SWEEPS:
@@ -101,13 +69,11 @@ def main(
             )
             bar.update()
         bar.set_postfix_str("figures")
-        write_sharing_figures(folder, data, prepared.name)
+        write_sharing_figures(folder, data, run.prepared.name)
         bar.update()
         write_sweep_figures(folder, tables)
-        write_table_3(folder, tables, prepared.name)
+        write_table_3(folder, tables, run.prepared.name)
         bar.update()
-    folder.finish()
-    print(f"results: {folder.path}")
 
 
 def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: str) -> None:
@@ -222,4 +188,4 @@ def write_table_3(folder: ResultFolder, tables: dict[str, pd.DataFrame], name: s
 
 
 if __name__ == "__main__":
-    cli.script(main)
+    script(analyse, name="2_real_data_sweeps", title="Real-data sweeps", parameters={"strength": "vs_rest"})

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, datasets, deg_scores, deg_weights, niche
+from diversity_by_design import deg_scores, deg_weights, niche
+from diversity_by_design.analysis import Run, script
 from diversity_by_design.checks import listed
 from diversity_by_design.comparison import spread_by_strength
 from diversity_by_design.datasets.expression import read_expression
@@ -18,46 +19,13 @@ from diversity_by_design.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
 
 
-def main(
-    dataset: cli.DatasetOption = cli.DATASET,
-    seed: cli.SeedOption = 0,
-    output: cli.OutputOption = cli.RESULTS,
-    workers: cli.WorkersOption = cli.CORES,
-    force: cli.ForceOption = False,
-    perturbation_key: cli.PerturbationKeyOption = None,
-    control_label: cli.ControlLabelOption = None,
-    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-    genes: cli.GenesOption = None,
-    min_genes_per_cell: cli.MinGenesPerCellOption = None,
-) -> None:
+def analyse(run: Run) -> None:
     """Measure how far MSE and WMSE fall when the top DEGs of the mean baseline are set to the truth."""
-    prepared = datasets.load(
-        dataset,
-        data_dir=cli.data_dir(),
-        perturbation_key=perturbation_key,
-        control_label=control_label,
-        cells_per_perturbation=cells_per_perturbation,
-        genes=genes,
-        min_genes_per_cell=min_genes_per_cell,
-        seed=seed,
-    )
-    folder = ResultFolder(
-        output / prepared.name / "3_niche_sensitivity",
-        analysis="3_niche_sensitivity",
-        title="Niche sensitivity",
-        dataset=prepared,
-        seed=seed,
-        parameters={"top_degs": niche.TOP_DEGS},
-        force=force,
-    )
-    if folder.complete:
-        print(f"{folder.path}: already complete; --force runs it anew")
-        return
-
+    folder = run.folder
     with tqdm(total=4, desc="niche sensitivity", unit="step") as bar:
-        statistics = PerturbationStatistics.from_anndata(read_expression(prepared.path), workers=workers)
+        statistics = PerturbationStatistics.from_anndata(read_expression(run.prepared.path), workers=run.workers)
         bar.update()
-        degs = deg_scores(statistics, workers=workers)
+        degs = deg_scores(statistics, workers=run.workers)
         weights = deg_weights(degs)
         undefined = statistics.labels[np.flatnonzero(np.isnan(weights).any(axis=1))]
         if len(undefined):
@@ -76,8 +44,6 @@ def main(
             examples,
         )
         bar.update()
-    folder.finish()
-    print(f"results: {folder.path}")
 
 
 def write_sensitivity(folder: ResultFolder, scores: pd.DataFrame, n_genes: int) -> None:
@@ -136,4 +102,4 @@ def write_weights(
 
 
 if __name__ == "__main__":
-    cli.script(main)
+    script(analyse, name="3_niche_sensitivity", title="Niche sensitivity", parameters={"top_degs": niche.TOP_DEGS})

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, comparison, datasets, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import comparison, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design.analysis import Run, script
 from diversity_by_design.checks import listed
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.figures import baseline_metrics, deg_count_groups, duplicate_strength
@@ -21,48 +22,15 @@ HOW_MEASURED = (
 )
 
 
-def main(
-    dataset: cli.DatasetOption = cli.DATASET,
-    seed: cli.SeedOption = 0,
-    output: cli.OutputOption = cli.RESULTS,
-    workers: cli.WorkersOption = cli.CORES,
-    force: cli.ForceOption = False,
-    perturbation_key: cli.PerturbationKeyOption = None,
-    control_label: cli.ControlLabelOption = None,
-    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-    genes: cli.GenesOption = None,
-    min_genes_per_cell: cli.MinGenesPerCellOption = None,
-) -> None:
+def analyse(run: Run) -> None:
     """Score the baselines on every metric, and relate the scores to the strength of the perturbations."""
-    prepared = datasets.load(
-        dataset,
-        data_dir=cli.data_dir(),
-        perturbation_key=perturbation_key,
-        control_label=control_label,
-        cells_per_perturbation=cells_per_perturbation,
-        genes=genes,
-        min_genes_per_cell=min_genes_per_cell,
-        seed=seed,
-    )
-    folder = ResultFolder(
-        output / prepared.name / "5_compare_models",
-        analysis="5_compare_models",
-        title="Comparison of baselines",
-        dataset=prepared,
-        seed=seed,
-        parameters={"truth": "paper"},
-        force=force,
-    )
-    if folder.complete:
-        print(f"{folder.path}: already complete; --force runs it anew")
-        return
-
+    folder = run.folder
     with tqdm(total=6, desc="comparison of baselines", unit="step") as bar:
-        cells = read_expression(prepared.path)
-        statistics = PerturbationStatistics.from_anndata(cells, workers=workers)
-        halves = technical_duplicate(cells, seed=seed, workers=workers)
+        cells = read_expression(run.prepared.path)
+        statistics = PerturbationStatistics.from_anndata(cells, workers=run.workers)
+        halves = technical_duplicate(cells, seed=run.seed, workers=run.workers)
         bar.update()
-        degs = deg_scores(statistics, workers=workers)
+        degs = deg_scores(statistics, workers=run.workers)
         weights = deg_weights(degs)
         bar.update()
         scores = comparison.baseline_scores(statistics, halves, degs, weights)
@@ -76,8 +44,6 @@ def main(
         bar.update()
         write_strength(folder, strength, genes_of_examples)
         bar.update()
-    folder.finish()
-    print(f"results: {folder.path}")
 
 
 def write_scores(folder: ResultFolder, scores: pd.DataFrame) -> None:
@@ -173,4 +139,4 @@ def write_strength(folder: ResultFolder, strength: pd.DataFrame, genes: pd.DataF
 
 
 if __name__ == "__main__":
-    cli.script(main)
+    script(analyse, name="5_compare_models", title="Comparison of baselines", parameters={"truth": "paper"})

@@ -152,10 +152,14 @@ def test_another_run_starts_anew_and_leaves_files_of_others(tmp_path, changed):
     assert len(made) == 1
 
 
-def test_other_version_starts_anew(tmp_path, monkeypatch):
-    open_folder(tmp_path).finish()
-    monkeypatch.setattr("diversity_by_design.records.installed_version", lambda package: "999")
-    assert not open_folder(tmp_path).complete
+def test_edited_code_starts_anew(tmp_path, monkeypatch):
+    script = tmp_path / "analysis.py"
+    script.write_text("SEED = 1")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    open_folder(tmp_path / "results").finish()
+    assert open_folder(tmp_path / "results").complete
+    script.write_text("SEED = 2")
+    assert not open_folder(tmp_path / "results").complete
 
 
 def test_record_that_names_files_elsewhere_removes_none_of_them(tmp_path):
