@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,17 +118,19 @@ class CellCounts:
             total += np.bincount(self.indices[start : start + SPARSE_BLOCK_VALUES], minlength=self.n_genes)
         return total
 
-    def blocks(self, genes: npt.NDArray[np.bool_]) -> Iterator[sparse.csr_matrix]:
-        """Yield the kept `genes` of consecutive cells, as copies that may be changed."""
+    def spans(self) -> list[slice]:
+        """Consecutive cells, to be handed on block by block."""
         n_cells = len(self.indptr) - 1
-        for start in range(0, n_cells, CELLS_AT_A_TIME):
-            stop = min(start + CELLS_AT_A_TIME, n_cells)
-            part = slice(self.indptr[start], self.indptr[stop])
-            indptr = self.indptr[start : stop + 1] - self.indptr[start]
-            whole = sparse.csr_matrix(
-                (self.data[part], self.indices[part], indptr), shape=(stop - start, self.n_genes), copy=False
-            )
-            yield select_genes(whole, genes)
+        return [slice(start, min(start + CELLS_AT_A_TIME, n_cells)) for start in range(0, n_cells, CELLS_AT_A_TIME)]
+
+    def block(self, cells: slice, genes: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
+        """Counts of consecutive cells and the kept `genes`, as a copy that may be changed."""
+        part = slice(self.indptr[cells.start], self.indptr[cells.stop])
+        indptr = self.indptr[cells.start : cells.stop + 1] - self.indptr[cells.start]
+        whole = sparse.csr_matrix(
+            (self.data[part], self.indices[part], indptr), shape=(cells.stop - cells.start, self.n_genes), copy=False
+        )
+        return select_genes(whole, genes)
 
 
 def gather(matrix: StoredMatrix, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:

@@ -22,7 +22,7 @@ from diversity_by_design.datasets.reading import H5adFile, StoredMatrix
 from diversity_by_design.datasets.report import RECORD, PreparationReport
 from diversity_by_design.datasets.selection import choose_cells, condition_names
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.datasets.variable_genes import mean_and_variance, most_variable, normalised_dispersions
+from diversity_by_design.datasets.variable_genes import highly_variable_genes
 from diversity_by_design.datasets.writing import write_prepared
 
 __all__ = ["PreparationReport", "PreparationSettings", "prepare"]
@@ -126,33 +126,37 @@ def prepare(
         "report": report.to_json(),
     }
     within = kept[expressed]
-    blocks = (
-        (select_genes(expression, within), select_genes(raw, within))
-        for expression, raw in expression_blocks(counts, expressed, "writing")
-    )
+
+    def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+        for span in progress(counts.spans(), "writing"):
+            # Normalised over all expressed genes, then only the chosen ones are kept.
+            raw = counts.block(span, expressed)
+            yield select_genes(normalised(raw), within), select_genes(raw, within)
+
     n_values = int(counts.cells_per_gene()[kept].sum())
-    write_prepared(destination, obs, var[kept], {RECORD: record}, blocks, n_values)
+    write_prepared(destination, obs, var[kept], {RECORD: record}, blocks(), n_values)
     return report
 
 
-def expression_blocks(
-    counts: CellCounts, genes: Mask, what: str
-) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-    """Yield log1p expression and counts of consecutive cells; `genes` are those that are normalised over.
-
-    Every block is normalised by scanpy; a cell's expression depends on its own counts only.
-    """
+def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
+    """log1p expression of counts, by scanpy; a cell's depends on its own counts only."""
     import anndata
     import scanpy as sc
+
+    adata = anndata.AnnData(raw.copy())
+    sc.pp.normalize_total(adata, target_sum=COUNTS_PER_CELL)
+    sc.pp.log1p(adata)
+    return adata.X
+
+
+def progress(spans: list[slice], what: str) -> Iterator[slice]:
+    """Yield spans of cells, drawing a bar that counts the cells."""
     from tqdm import tqdm
 
-    with tqdm(total=len(counts.indptr) - 1, desc=what, unit=" cells", disable=None, leave=False) as bar:
-        for raw in counts.blocks(genes):
-            adata = anndata.AnnData(raw.copy())
-            sc.pp.normalize_total(adata, target_sum=COUNTS_PER_CELL)
-            sc.pp.log1p(adata)
-            yield adata.X, raw
-            bar.update(raw.shape[0])
+    with tqdm(total=spans[-1].stop, desc=what, unit=" cells", disable=None, leave=False) as bar:
+        for span in spans:
+            yield span
+            bar.update(span.stop - span.start)
 
 
 @dataclass(frozen=True)
@@ -197,10 +201,10 @@ def _choose_genes(counts: CellCounts, expressed: Mask, n_genes: int) -> tuple[Ma
     n_expressed = int(expressed.sum())
     if n_genes >= n_expressed:
         return expressed, [f"all {n_expressed:,} expressed genes were kept, since there are not more than {n_genes:,}"]
-    expression = (x for x, _ in expression_blocks(counts, expressed, "choosing genes"))
-    dispersions = normalised_dispersions(*mean_and_variance(expression, n_expressed))
     kept = expressed.copy()
-    kept[expressed] = most_variable(dispersions, n_genes)
+    kept[expressed] = highly_variable_genes(
+        lambda cells: normalised(counts.block(cells, expressed)), counts.spans(), n_expressed, n_genes
+    )
     found = int(kept.sum())
     return kept, [] if found == n_genes else [f"{found:,} genes instead of {n_genes:,}: some tie, or do not vary"]
 

@@ -1,77 +1,53 @@
-"""Highly variable genes, as ``scanpy.pp.highly_variable_genes`` chooses them by default, from blocks of cells.
+"""Highly variable genes by scanpy, of a matrix that is never in memory as a whole.
 
-scanpy copies the matrix twice to get at each gene's mean and variance. Here the two are gathered block by block; what
-follows from them is scanpy's definition (flavour "seurat", Satija et al. 2015), and tests compare the two on whole
-data sets.
+scanpy copies the matrix it is given twice; given a dask array it asks for one block of cells after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.statistics import sample_variance
 
-FloatArray = npt.NDArray[np.float64]
-
-N_BINS = 20
-# scanpy's mean of a gene without counts, whose dispersion is undefined and which is never chosen.
-TINY = 1e-12
-
-
-def mean_and_variance(blocks: Iterable[sparse.csr_matrix], n_genes: int) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance (n - 1) of normalised counts, from blocks of log1p expression in float32.
+def highly_variable_genes(
+    block: Callable[[slice], sparse.csr_matrix], cells: Sequence[slice], n_genes: int, n_top: int
+) -> npt.NDArray[np.bool_]:
+    """Whether each gene is one of the `n_top` most variable (flavour "seurat", scanpy's default).
 
     Parameters
     ----------
-    blocks : iterable of CSR matrix (cells, genes)
-        log1p expression; each block is used once.
-    n_genes : int
+    block : callable
+        Gives the log1p expression of some cells, CSR (cells, genes).
+    cells : sequence of slice
+        Consecutive spans of all cells, to be asked for one at a time.
+    n_genes, n_top : int
+        Number of genes, and of those to choose. Genes that tie with the last are chosen too; those without any
+        variance never are.
+
+    Raises
+    ------
+    ValueError
+        No gene varies.
     """
-    total, total_sq = np.zeros((2, n_genes))
-    n_cells = 0
-    for block in blocks:
-        values = np.expm1(block.data)
-        # The square of a float32 is rounded to float32, as scanpy does; in float64 the last genes could be others.
-        total += np.bincount(block.indices, weights=values, minlength=n_genes)
-        total_sq += np.bincount(block.indices, weights=values * values, minlength=n_genes)
-        n_cells += block.shape[0]
-    return total / n_cells, sample_variance(n_cells, total, total_sq)
+    import anndata
+    import dask
+    import scanpy as sc
+    from dask import array
 
-
-def normalised_dispersions(mean: FloatArray, variance: FloatArray) -> FloatArray:
-    """Dispersion of each gene relative to genes of similar mean.
-
-    The log of variance over mean is standardised within 20 bins of equal width of log1p(mean); a gene that is alone
-    in its bin gets 1, a gene without variance NaN.
-
-    Parameters
-    ----------
-    mean, variance : float64 array (genes,)
-        Of normalised counts, not of their logarithm.
-    """
-    mean = np.where(mean == 0, TINY, mean)
-    dispersion = variance / mean
-    log_dispersion = pd.Series(np.log(np.where(dispersion == 0, np.nan, dispersion)))
-    by_bin = log_dispersion.groupby(pd.cut(np.log1p(mean), bins=N_BINS, labels=False))
-    centre, spread = by_bin.transform("mean"), by_bin.transform("std")
-    alone = spread.isna()
-    return ((log_dispersion - centre.mask(alone, 0.0)) / spread.mask(alone, centre)).to_numpy()
-
-
-def most_variable(dispersions: FloatArray, n_top: int) -> npt.NDArray[np.bool_]:
-    """Whether each gene is among the `n_top` with the highest dispersion; genes that tie with the last are too.
-
-    Examples
-    --------
-    >>> most_variable(np.array([0.5, np.nan, 2.0, 1.0]), 2)
-    array([False, False,  True,  True])
-    """
-    defined = np.sort(dispersions[~np.isnan(dispersions)])
-    if not len(defined):
-        raise ValueError("no gene varies among the chosen cells; is this a matrix of counts?")
-    return dispersions >= defined[-min(n_top, len(defined))]
+    nothing = sparse.csr_matrix((0, 0), dtype=np.float32)
+    blocks = [
+        array.from_delayed(dask.delayed(block)(span), shape=(span.stop - span.start, n_genes), meta=nothing)
+        for span in cells
+    ]
+    adata = anndata.AnnData(array.concatenate(blocks))
+    # One thread: as many blocks as threads would be in memory at once.
+    with dask.config.set(scheduler="synchronous"):
+        try:
+            table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top, inplace=False)
+        except IndexError as error:
+            # What scanpy raises when it looks for the last gene of an empty list.
+            raise ValueError("no gene varies among the chosen cells; is this a matrix of counts?") from error
+    return table["highly_variable"].to_numpy(bool)
