@@ -19,6 +19,9 @@ from scipy import sparse
 # log1p(1e6), the most that counts per million can reach, is 13.8: what exceeds this is no logarithm.
 LARGEST_LOG1P = 15.0
 
+# Values looked at together when only a few may be needed.
+_PART = 2**16
+
 
 def listed(names: Iterable[object], limit: int = 10) -> str:
     """Names as one readable phrase, shortened after `limit` of them.
@@ -140,12 +143,15 @@ class ValueSummary:
 
 
 def summarise_values(values: npt.NDArray) -> ValueSummary:
-    """Summary of an array of values (for a sparse matrix: its stored values)."""
+    """Summary of an array of values (for a sparse matrix: its stored values); NaN among them makes its range NaN."""
     if values.size == 0:
         return ValueSummary()
-    return ValueSummary(
-        float(min(values.min(), 0)), float(max(values.max(), 0)), bool((values == np.floor(values)).all())
+    flat = values.reshape(-1)
+    # Most often the first few values decide.
+    integral = all(
+        (part == np.floor(part)).all() for part in (flat[start : start + _PART] for start in range(0, flat.size, _PART))
     )
+    return ValueSummary(float(np.minimum(values.min(), 0)), float(np.maximum(values.max(), 0)), bool(integral))
 
 
 def finite_nonnegative(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ _ROUNDING = 1e-12
 class DegScores:
     """Differential expression of every perturbation, each array (labels, genes).
 
+    The scores are there at once; p values and fold changes, which weights do not need, are computed when they are
+    first asked for.
+
     Attributes
     ----------
     labels, genes : pandas.Index
@@ -35,19 +39,50 @@ class DegScores:
         What the perturbations were compared with.
     t : float64 array
         Welch t score; positive where the perturbation is higher.
-    pvals, pvals_adj : float64 array
-        Two-sided p values, and adjusted within each perturbation (Benjamini-Hochberg).
-    log_fold_change : float64 array
-        log2 of the ratio of the mean expressions, taken back from log1p.
+    freedom : float64 array
+        Degrees of freedom of the scores.
+    mean, reference_mean : float64 array
+        Mean expression of the perturbation, and of what it was compared with.
+    workers : int or None
+        Threads that compute the rest.
     """
 
     labels: pd.Index
     genes: pd.Index
     reference: str
     t: FloatArray
-    pvals: FloatArray
-    pvals_adj: FloatArray
-    log_fold_change: FloatArray
+    freedom: FloatArray
+    mean: FloatArray
+    reference_mean: FloatArray
+    workers: int | None = None
+
+    @cached_property
+    def pvals(self) -> FloatArray:
+        """Two-sided p values."""
+        return self._by_rows(lambda rows: 2.0 * special.stdtr(self.freedom[rows], -np.abs(self.t[rows])))
+
+    @cached_property
+    def pvals_adj(self) -> FloatArray:
+        """P values adjusted within each perturbation (Benjamini-Hochberg)."""
+        pvals = self.pvals
+
+        def adjust(rows: slice) -> FloatArray:
+            undefined = np.isnan(pvals[rows])
+            adjusted = stats.false_discovery_control(np.where(undefined, 1.0, pvals[rows]), axis=1, method="bh")
+            return np.where(undefined, np.nan, adjusted)
+
+        return self._by_rows(adjust)
+
+    @cached_property
+    def log_fold_change(self) -> FloatArray:
+        """log2 of the ratio of the mean expressions, taken back from log1p."""
+        # The offset is scanpy's; it keeps a ratio with a gene that nobody expresses finite.
+        return self._by_rows(
+            lambda rows: np.log2((np.expm1(self.mean[rows]) + 1e-9) / (np.expm1(self.reference_mean[rows]) + 1e-9))
+        )
+
+    def _by_rows(self, function: Callable[[slice], FloatArray]) -> FloatArray:
+        return np.concatenate(map_threads(function, _row_blocks(len(self.labels)), self.workers))
 
     @property
     def is_deg(self) -> npt.NDArray[np.bool_]:
@@ -122,8 +157,7 @@ def deg_scores(
     lacking = (n_reference - inside * statistics.n_cells) < 2
     if lacking.all():
         raise ValueError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
-    shape = statistics.sum.shape
-    t, p, adjusted, log_fold_change = (np.empty(shape) for _ in range(4))
+    t, freedom, reference_mean = (np.empty(statistics.sum.shape) for _ in range(3))
 
     def compute(rows: slice) -> None:
         n = statistics.n_cells[rows, None].astype(float)
@@ -131,20 +165,22 @@ def deg_scores(
         n_other = n_reference - excluded * n
         other = _without(sums, own, excluded)
         other_sq = _without(sums_sq, own_sq, excluded)
-        mean, mean_other = own / n, other / np.where(n_other > 0, n_other, np.nan)
-        scores, p[rows] = _welch(
-            mean, sample_variance(n, own, own_sq), mean_other, sample_variance(n_other, other, other_sq), n
+        reference_mean[rows] = other / np.where(n_other > 0, n_other, np.nan)
+        t[rows], freedom[rows] = _welch(
+            statistics.mean[rows] - reference_mean[rows],
+            sample_variance(n, own, own_sq) / n,
+            sample_variance(n_other, other, other_sq) / n,
+            n,
         )
-        t[rows] = scores
-        adjusted[rows] = stats.false_discovery_control(p[rows], axis=1, method="bh")
-        # The offset of scanpy, which keeps a ratio with a gene that nobody expresses finite.
-        log_fold_change[rows] = np.log2((np.expm1(mean) + 1e-9) / (np.expm1(mean_other) + 1e-9))
 
-    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, shape[0], _BLOCK_ROWS)]
-    map_threads(compute, blocks, workers)
-    for array in (t, p, adjusted, log_fold_change):
+    map_threads(compute, _row_blocks(len(labels)), workers)
+    for array in (t, freedom, reference_mean):
         array[lacking] = np.nan
-    return DegScores(labels, statistics.genes, name, t, p, adjusted, log_fold_change)
+    return DegScores(labels, statistics.genes, name, t, freedom, statistics.mean, reference_mean, workers)
+
+
+def _row_blocks(n_rows: int) -> list[slice]:
+    return [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
 
 
 def _reference(
@@ -173,14 +209,16 @@ def _without(total: FloatArray, own: FloatArray, excluded: npt.NDArray[np.bool_]
 
 
 def _welch(
-    mean: FloatArray, var: FloatArray, mean_other: FloatArray, var_other: FloatArray, n: FloatArray
+    difference: FloatArray, error: FloatArray, error_other: FloatArray, n: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Welch t score and two-sided p value of two groups that both count as `n` cells."""
-    error, error_other = var / n, var_other / n
+    """Welch t score and degrees of freedom of two groups that both count as `n` cells.
+
+    `error` and `error_other` are the squared standard errors of the two means.
+    """
     total_error = error + error_other
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (mean - mean_other) / np.sqrt(total_error)
+        t = difference / np.sqrt(total_error)
         freedom = (n - 1.0) * total_error**2 / (error**2 + error_other**2)
     freedom[np.isnan(freedom)] = 1.0
     t[np.isnan(t)] = 0.0
-    return t, 2.0 * special.stdtr(freedom, -np.abs(t))
+    return t, freedom

@@ -15,14 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from diversity_by_design.checks import ValueSummary
 from diversity_by_design.executors import map_threads
 
 # Adding and subtracting this rounds a double to a multiple of 2**-24.
 _SPLIT = 1.5 * 2.0**28
-
-# What a kernel says of the values it saw: all finite and not negative (0 or 1), largest, all whole numbers (0 or 1).
-_Seen = tuple[bool, float, bool]
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -44,19 +40,11 @@ def _accumulate_csr(
     rows: npt.NDArray,
     codes: npt.NDArray,
     moments: npt.NDArray,
-) -> _Seen:
-    valid, largest, integral = True, 0.0, True
-    for i in range(len(rows)):
-        row = rows[i]
-        group = moments[codes[i]]
+) -> None:
+    for row in rows:
+        group = moments[codes[row]]
         for position in range(indptr[row], indptr[row + 1]):
-            x = np.float64(data[position])
-            if not (0.0 <= x < np.inf):
-                valid = False
-            largest = max(largest, x)
-            integral = integral and x == np.floor(x)
-            _add(group[indices[position]], x)
-    return valid, largest, integral
+            _add(group[indices[position]], np.float64(data[position]))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -67,41 +55,26 @@ def _accumulate_csc(
     columns: npt.NDArray,
     codes: npt.NDArray,
     moments: npt.NDArray,
-) -> _Seen:
-    valid, largest, integral = True, 0.0, True
+) -> None:
     # One gene's sums for all groups stay in the cache.
     gene = np.empty((moments.shape[0], 4))
     for column in columns:
         gene[:] = 0.0
         for position in range(indptr[column], indptr[column + 1]):
             group = codes[indices[position]]
-            if group < 0:
-                continue
-            x = np.float64(data[position])
-            if not (0.0 <= x < np.inf):
-                valid = False
-            largest = max(largest, x)
-            integral = integral and x == np.floor(x)
-            _add(gene[group], x)
+            if group >= 0:
+                _add(gene[group], np.float64(data[position]))
         moments[:, column] += gene
-    return valid, largest, integral
 
 
 @numba.njit(nogil=True, cache=True)
-def _accumulate_dense(values: npt.NDArray, rows: npt.NDArray, codes: npt.NDArray, moments: npt.NDArray) -> _Seen:
-    valid, largest, integral = True, 0.0, True
-    for i in range(len(rows)):
-        group = moments[codes[i]]
+def _accumulate_dense(values: npt.NDArray, rows: npt.NDArray, codes: npt.NDArray, moments: npt.NDArray) -> None:
+    for row in rows:
+        group = moments[codes[row]]
         for column in range(values.shape[1]):
-            x = np.float64(values[rows[i], column])
-            if x == 0.0:
-                continue
-            if not (0.0 <= x < np.inf):
-                valid = False
-            largest = max(largest, x)
-            integral = integral and x == np.floor(x)
-            _add(group[column], x)
-    return valid, largest, integral
+            x = np.float64(values[row, column])
+            if x != 0.0:
+                _add(group[column], x)
 
 
 class GroupedMoments:
@@ -117,41 +90,35 @@ class GroupedMoments:
     def __init__(self, n_groups: int, n_genes: int, workers: int) -> None:
         self._parts = np.zeros((n_groups, n_genes, 4))
         self._workers = workers
-        self.summary = ValueSummary()
 
-    def add_rows(self, chunk: Any, codes: npt.NDArray[np.intp]) -> bool:
-        """Add cells; `codes` (cells,) is each cell's group, -1 for a cell to leave out.
-
-        Returns False if a value is NaN, infinite or negative.
-        """
+    def add_rows(self, chunk: Any, codes: npt.NDArray[np.intp]) -> None:
+        """Add cells; `codes` (cells,) is each cell's group, -1 for a cell to leave out."""
         # Each thread owns some groups, hence rows of the sums that no other thread writes to.
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
-        shares = self._shares(order, codes)
         if sparse.issparse(chunk):
             data = _as_float(chunk.data)
 
-            def add(rows: npt.NDArray) -> _Seen:
-                return _accumulate_csr(chunk.indptr, chunk.indices, data, rows, codes[rows], self._parts)
+            def add(rows: npt.NDArray) -> None:
+                _accumulate_csr(chunk.indptr, chunk.indices, data, rows, codes, self._parts)
 
         else:
             values = np.ascontiguousarray(_as_float(chunk))
 
-            def add(rows: npt.NDArray) -> _Seen:
-                return _accumulate_dense(values, rows, codes[rows], self._parts)
+            def add(rows: npt.NDArray) -> None:
+                _accumulate_dense(values, rows, codes, self._parts)
 
-        return self._note(map_threads(add, shares, self._workers))
+        map_threads(add, self._shares(order, codes), self._workers)
 
-    def add_columns(self, chunk: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> bool:
+    def add_columns(self, chunk: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> None:
         """Add all cells' values of some genes, from the gene at `first_column` on; otherwise as `add_rows`."""
         target = self._parts[:, first_column : first_column + chunk.shape[1]]
         data = _as_float(chunk.data)
 
-        def add(columns: npt.NDArray) -> _Seen:
-            return _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target)
+        def add(columns: npt.NDArray) -> None:
+            _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target)
 
-        shares = np.array_split(np.arange(chunk.shape[1]), self._workers)
-        return self._note(map_threads(add, shares, self._workers))
+        map_threads(add, np.array_split(np.arange(chunk.shape[1]), self._workers), self._workers)
 
     def totals(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Sum and sum of squares, each (groups, genes)."""
@@ -164,11 +131,6 @@ class GroupedMoments:
         sorted_codes = codes[order]
         at_group = [int(np.searchsorted(sorted_codes, sorted_codes[cut])) for cut in cuts if len(order)]
         return [share for share in np.split(order, at_group) if len(share)]
-
-    def _note(self, seen: list[_Seen]) -> bool:
-        for _, largest, integral in seen:
-            self.summary = self.summary.merge(ValueSummary(0.0, largest, integral))
-        return all(valid for valid, _, _ in seen)
 
 
 def _as_float(values: npt.NDArray) -> npt.NDArray:

@@ -160,27 +160,23 @@ class PerturbationStatistics:
 
         genes = pd.Index(genes)
         checks.unique_names(genes, "gene", where)
-        categories, codes = _group_codes(labels)
+        perturbations, codes, n_cells = _groups(labels, control)
         if matrix.shape != (len(codes), len(genes)):
             raise ValueError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
-        moments = GroupedMoments(len(categories), len(genes), workers or os.cpu_count() or 1)
+        moments = GroupedMoments(len(n_cells), len(genes), workers or os.cpu_count() or 1)
         _add_matrix(moments, matrix, codes, names, genes, where)
-        checks.is_expression(moments.summary, where)
         total, total_sq = moments.totals()
-        n_cells = np.bincount(codes[codes >= 0], minlength=len(categories)).astype(np.int64)
-
-        is_control = categories == control
         return cls(
-            labels=categories[~is_control],
+            labels=perturbations,
             genes=genes,
-            n_cells=n_cells[~is_control],
-            sum=total[~is_control],
-            sum_sq=total_sq[~is_control],
+            n_cells=n_cells[:-1],
+            sum=total[:-1],
+            sum_sq=total_sq[:-1],
             control=control,
-            n_control=int(n_cells[is_control].sum()),
-            control_sum=total[is_control].sum(axis=0),
-            control_sum_sq=total_sq[is_control].sum(axis=0),
+            n_control=int(n_cells[-1]),
+            control_sum=total[-1],
+            control_sum_sq=total_sq[-1],
         )
 
     @cached_property
@@ -292,8 +288,10 @@ class PerturbationStatistics:
 
 def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) -> pd.Series:
     """Each cell's perturbation as text, checked as `PerturbationStatistics.from_anndata` says."""
-    labels = checks.obs_column(adata.obs, perturbation).astype(str)
-    present = labels.unique()
+    labels = checks.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
+    # Text is made of each label, not of each cell's: a large file has millions of cells.
+    labels = labels.cat.rename_categories([str(name) for name in labels.cat.categories])
+    present = labels.cat.categories
     if control is not None:
         checks.control_label(present, control, perturbation)
     checks.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
@@ -330,14 +328,17 @@ def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArr
     return np.maximum(total_sq - total * (total / n_or_nan), 0.0) / (n_or_nan - 1.0)
 
 
-def _group_codes(labels: Any) -> tuple[pd.Index, npt.NDArray[np.intp]]:
-    """Sorted distinct labels, and each cell's position among them (-1 where missing)."""
+def _groups(labels: Any, control: str | None) -> tuple[pd.Index, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Sorted perturbations, each cell's group (control is the last one, -1 for no label), and cells in each group."""
     category = pd.Categorical(labels).remove_unused_categories()
-    order = np.argsort(category.categories.astype(str))
-    rank = np.empty(len(order) + 1, np.intp)
-    rank[order] = np.arange(len(order))
-    rank[-1] = -1
-    return pd.Index(category.categories.astype(str)[order].to_numpy(object)), rank[category.codes]
+    names = np.array([str(name) for name in category.categories], dtype=object)
+    perturbations = np.sort(names[names != control])
+    # A cell without a label has the code -1, which takes the last of these.
+    group_of_code = np.append(np.searchsorted(perturbations, names), -1)
+    group_of_code[:-1][names == control] = len(perturbations)
+    codes = group_of_code[category.codes]
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(perturbations) + 1).astype(np.int64)
+    return pd.Index(perturbations), codes, n_cells
 
 
 def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[np.intp]:
@@ -357,19 +358,32 @@ def _add_matrix(
     genes: pd.Index,
     where: str,
 ) -> None:
-    """Add all cells, chunk by chunk along the axis in which the matrix is stored."""
-    if _is_csc(matrix):
-        for span in _spans(matrix, axis=1):
-            chunk = sparse.csc_matrix(matrix[:, span])
-            if not moments.add_columns(chunk, span.start, codes):
-                checks.finite_nonnegative(chunk, cells, genes[span], where)
-        return
-    for span in _spans(matrix, axis=0):
-        chunk = matrix if span == slice(0, matrix.shape[0]) and _in_memory(matrix) else matrix[span]
-        if sparse.issparse(chunk):
-            chunk = sparse.csr_matrix(chunk)
-        if not moments.add_rows(np.asarray(chunk) if not sparse.issparse(chunk) else chunk, codes[span]):
-            checks.finite_nonnegative(chunk, cells[span], genes, where)
+    """Check all cells and add them, chunk by chunk along the axis in which the matrix is stored."""
+    summary = checks.ValueSummary()
+    by_gene = _is_csc(matrix)
+    for span in _spans(matrix, axis=1 if by_gene else 0):
+        chunk = _chunk(matrix, span, by_gene)
+        found = checks.summarise_values(chunk.data if sparse.issparse(chunk) else chunk)
+        # Stated positively: NaN is in no range.
+        if not (found.minimum >= 0 and found.maximum < np.inf):
+            names = (cells, genes[span]) if by_gene else (cells[span], genes)
+            checks.finite_nonnegative(chunk, *names, where)
+        summary = summary.merge(found)
+        if by_gene:
+            moments.add_columns(chunk, span.start, codes)
+        else:
+            moments.add_rows(chunk, codes[span])
+    checks.is_expression(summary, where)
+
+
+def _chunk(matrix: Any, span: slice, by_gene: bool) -> Any:
+    """Part of a matrix: CSC if `by_gene`, else CSR or an array; a matrix in memory has one part, itself."""
+    if isinstance(matrix, np.ndarray):
+        return matrix
+    part = matrix if sparse.issparse(matrix) else matrix[:, span] if by_gene else matrix[span]
+    if not sparse.issparse(part):
+        return np.asarray(part)
+    return sparse.csc_matrix(part) if by_gene else sparse.csr_matrix(part)
 
 
 def _in_memory(matrix: Any) -> bool:

@@ -1,0 +1,142 @@
+"""The numbered scripts, run as a user runs them: on a file of one's own, interrupted, and with bad input."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from examples import make_expression
+
+FIGURES = {
+    "2_real_data_sweeps": {
+        "trinary_degs_vs_control": "2A, 5A",
+        "deg_frequency_rank": "5B",
+        "deg_frequency_comparison": "5C",
+        "deg_counts_vs_control": "5D",
+        "deg_counts_vs_rest": "5E",
+        "beta_pearson_delta": "2D/E",
+        "n_0_pearson_delta": "5H/I",
+        "k_pearson_delta_degs": "5L/M",
+        "sweeps_overview": "",
+    },
+    "3_niche_sensitivity": {"niche_sensitivity": "3", "weights": ""},
+    "5_compare_models": {"baseline_metrics": "6", "deg_count_groups": "9", "duplicate_strength": "7"},
+}
+SHOWN = {"2_real_data_sweeps": "table3", "3_niche_sensitivity": "summary", "5_compare_models": "summary"}
+PARAMETERS = ("epsilon", "g", "n_p", "beta", "delta", "n_0", "k", "mu_l")
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory) -> Path:
+    """Raw counts of a small screen, with the condition in a column of its own name."""
+    cells = make_expression(seed=3, n_labels=8, n_genes=40, effect=1.0)
+    counts = np.round(np.expm1(cells.X.toarray()) / 100)
+    path = tmp_path_factory.mktemp("own") / "own.h5ad"
+    obs = cells.obs[["condition"]].rename(columns={"condition": "guide"})
+    ad.AnnData(counts, obs=obs, var=cells.var).write_h5ad(path)
+    return path
+
+
+def run(name: str, screen: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "analyses" / f"{name}.py"), "--dataset", str(screen), "--output", str(folder),
+         "--perturbation-key", "guide", "--min-genes-per-cell", "1", *arguments],
+        env={**os.environ, "DBD_DATA_DIR": str(folder / "data"), "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
+
+
+@pytest.fixture(scope="module")
+def finished(screen, tmp_path_factory) -> Path:
+    """Folder of results in which every analysis is complete."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name in FIGURES:
+        first = run(name, screen, folder)
+        assert first.returncode == 0, first.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_writes_its_figures_and_tables_and_only_once(name, screen, finished):
+    folder = finished / "own" / name
+    record = json.loads((folder / "run.json").read_text())
+    assert record["complete"] and record["seed"] == 0
+    assert {figure["name"]: figure["paper"] for figure in record["figures"]} == FIGURES[name]
+    for figure in record["figures"]:
+        assert figure["caption"] and "nan" not in figure["caption"].split()
+        assert all((folder / file).stat().st_size for file in [figure["png"], figure["pdf"], *figure["data"]])
+    assert next(table["name"] for table in record["tables"] if table["shown"]) == SHOWN[name]
+
+    written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    again = run(name, screen, finished)
+    assert "already complete; --force runs it anew" in again.stdout
+    unchanged = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    del written["run.json"], unchanged["run.json"]
+    assert unchanged == written
+
+
+def test_sweeps_go_on_after_an_interruption_with_the_same_result(screen, finished, tmp_path):
+    """A run that lost some sweeps and all figures ends with the files of one that was not interrupted."""
+    whole = finished / "own" / "2_real_data_sweeps"
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "own" / "2_real_data_sweeps"
+    record = json.loads((folder / "run.json").read_text())
+    kept = record["tables"][:3]
+    for results in (record["tables"][3:], record["figures"]):
+        for result in results:
+            for file in [result.get("file"), result.get("png"), result.get("pdf"), *result.get("data", [])]:
+                if file:
+                    (folder / file).unlink()
+    (folder / "run.json").write_text(json.dumps(record | {"complete": False, "tables": kept, "figures": []}))
+    times = {table["file"]: (folder / table["file"]).stat().st_mtime_ns for table in kept}
+    assert run("2_real_data_sweeps", screen, tmp_path, "--workers", "1").returncode == 0
+    assert contents(folder) == contents(whole)
+    assert {file: (folder / file).stat().st_mtime_ns for file in times} == times, "finished sweeps are not run again"
+
+
+def test_table_3_and_sweeps_are_tidy(finished):
+    folder = finished / "own" / "2_real_data_sweeps"
+    table = pd.read_csv(folder / "table3.csv")
+    assert list(table.columns[:5]) == ["parameter", "metric", "ours", "paper", "n"]
+    assert sorted(table["parameter"].unique()) == sorted(PARAMETERS)
+    for parameter in PARAMETERS:
+        sweep = pd.read_csv(folder / f"sweep_{parameter}.csv")
+        assert {"parameter", "value", "replicate", "perturbation", "pearson_delta_all", "mse_all"} <= set(sweep.columns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--perturbation-key", "gene"], "no column 'gene' in obs; its columns are: guide"),
+        (["--control-label", "NT"], "control label 'NT' does not occur in obs['guide']; its labels are: P0"),
+        (["--dataset", "norman20"], "no data set called 'norman20'; known are: demo, norman19, replogle22, papalexi21"),
+        (["--dataset", "missing.h5ad"], "no file missing.h5ad"),
+        (["--min-genes-per-cell", "4000"], "no cells left"),
+    ],
+)
+def test_bad_input_is_explained_without_a_traceback(arguments, message, screen, tmp_path):
+    found = run("3_niche_sensitivity", screen, tmp_path, *arguments)
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+    assert found.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert message in " ".join(found.stderr.split())
+
+
+def test_output_that_cannot_be_written(screen, tmp_path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    found = run("3_niche_sensitivity", screen, tmp_path, "--output", str(tmp_path / "taken"))
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+    assert str(tmp_path / "taken") in found.stderr
