@@ -65,7 +65,7 @@ DATASET = "demo"
 RESULTS = project_root() / "results"
 CORES = available_cores()
 
-OWN_DATA = "Data set of your own (with --dataset FILE.h5ad)"
+PREPARATION = "How the data are prepared"
 
 DatasetOption = Annotated[
     str,
@@ -91,19 +91,17 @@ OutputOption = Annotated[
 WorkersOption = Annotated[
     int,
     typer.Option(
-        "--workers", min=1, show_default="all cores", help="Processes that share the work; results do not depend on it."
+        "--workers", min=1, show_default="all cores", help="Threads that share the work; results do not depend on it."
     ),
 ]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Start anew, also where finished or half-finished results exist.")
-]
+ForceOption = Annotated[bool, typer.Option("--force", help="Start anew, even where the work is done or half done.")]
 PerturbationKeyOption = Annotated[
     str | None,
     typer.Option(
         "--perturbation-key",
         metavar="COLUMN",
         show_default=False,
-        rich_help_panel=OWN_DATA,
+        rich_help_panel=PREPARATION,
         help="Column of obs that names each cell's perturbation.",
     ),
 ]
@@ -113,7 +111,7 @@ ControlLabelOption = Annotated[
         "--control-label",
         metavar="LABEL",
         show_default=False,
-        rich_help_panel=OWN_DATA,
+        rich_help_panel=PREPARATION,
         help="Label of unperturbed cells in that column.",
     ),
 ]
@@ -124,7 +122,7 @@ CellsPerPerturbationOption = Annotated[
         min=2,
         metavar="N",
         show_default=False,
-        rich_help_panel=OWN_DATA,
+        rich_help_panel=PREPARATION,
         help="Take exactly N cells of each perturbation, at random; perturbations with fewer are left out and listed.",
     ),
 ]
@@ -135,7 +133,7 @@ GenesOption = Annotated[
         min=1,
         metavar="N",
         show_default=False,
-        rich_help_panel=OWN_DATA,
+        rich_help_panel=PREPARATION,
         help="Keep the N most variable genes.",
     ),
 ]
@@ -146,7 +144,7 @@ MinGenesPerCellOption = Annotated[
         min=0,
         metavar="N",
         show_default=False,
-        rich_help_panel=OWN_DATA,
+        rich_help_panel=PREPARATION,
         help="Leave out cells in which fewer than N genes were detected.",
     ),
 ]

@@ -17,37 +17,6 @@ FromOption = Annotated[
         "--from", metavar="FILE", show_default=False, help="Prepare this raw .h5ad file instead of getting one."
     ),
 ]
-CellsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--cells-per-perturbation",
-        min=2,
-        metavar="N",
-        show_default=False,
-        help="Draw N cells from each perturbation, instead of the usual number for this data set.",
-    ),
-]
-GenesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--genes",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help="Keep the N most variable genes, instead of the usual number for this data set.",
-    ),
-]
-MinGenesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--min-genes-per-cell",
-        min=0,
-        metavar="N",
-        show_default=False,
-        help="Leave out cells with fewer than N detected genes, instead of the usual number for this data set.",
-    ),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Prepare the data anew, even if that has been done.")]
 
 
 def get_data_script(name: str) -> None:
@@ -56,10 +25,10 @@ def get_data_script(name: str) -> None:
     def main(
         source: FromOption = None,
         seed: cli.SeedOption = 0,
-        cells_per_perturbation: CellsOption = None,
-        genes: GenesOption = None,
-        min_genes_per_cell: MinGenesOption = None,
-        force: ForceOption = False,
+        cells_per_perturbation: cli.CellsPerPerturbationOption = None,
+        genes: cli.GenesOption = None,
+        min_genes_per_cell: cli.MinGenesPerCellOption = None,
+        force: cli.ForceOption = False,
     ) -> None:
         options = {
             "cells_per_perturbation": cells_per_perturbation,
