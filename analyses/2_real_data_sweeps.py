@@ -87,8 +87,9 @@ def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: st
         directions.reset_index(),
         title="Direction of DEGs against control",
         caption=(
-            f"Genes up, down or unchanged against control in {len(directions):,} perturbations of {name} "
-            f"({up:.1%} up, {down:.1%} down), rows and columns clustered. A vertical stripe is a change that many "
+            f"Genes up, down or unchanged against control in {len(directions):,} perturbations of {name}, rows and "
+            f"columns clustered. Shown are {directions.shape[1]:,} genes that are a DEG of at least one of these "
+            f"({up:.1%} of the map is up, {down:.1%} down). A vertical stripe is a change that many "
             "perturbations share: a bias of control, not the effect of any one of them."
         ),
         paper="2A, 5A",

@@ -85,8 +85,10 @@ def rank_bins(data: sweeps.SweepData) -> Iterator[Row]:
         yield "last decile of epsilon", variant, "median Pearson(delta)", scores["pearson_delta_all"].median()
     *_, last = sweeps.sweep_delta(data)
     labels = last.statistics.labels
-    order = data.strength_scores.n_degs[data.statistics.labels.get_indexer(labels)]
-    weaker = last.statistics.select(labels=labels[np.arange(len(labels)) != order.argmax()])
+    rows = data.statistics.labels.get_indexer(labels)
+    scores = data.strength_scores
+    order = np.lexsort((np.abs(scores.t).mean(axis=1)[rows], scores.n_degs[rows]))
+    weaker = last.statistics.select(labels=labels[np.arange(len(labels)) != order[-1]])
     for variant, part in {"top one in (default)": last.statistics, "top one left out": weaker}.items():
         scores = sweeps.score_setting("delta", dataclasses.replace(last, statistics=part), data)
         yield "last window of delta", variant, "mean MSE", scores["mse_all"].mean()

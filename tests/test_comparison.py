@@ -214,12 +214,12 @@ def test_spread_goes_from_the_weakest_to_the_strongest_whatever_the_order():
     assert comparison.spread_by_strength(["x", "y"], [1, 0], 4) == ["y", "x"]
 
 
-def test_examples_are_the_papers_where_all_are_there():
+def test_examples_are_the_papers_that_are_there_and_others_spread_over_strength():
     labels = [*comparison.PAPER_EXAMPLES, "X", "Y"]
     strength = pd.DataFrame({"perturbation": labels, "n_degs": [5, 0, 0, 0, 70, 80]})
     assert comparison.example_labels(strength) == list(comparison.PAPER_EXAMPLES)
     lacking = pd.DataFrame({"perturbation": ["MRPL23", "A", "B", "C", "D", "E"], "n_degs": [5, 0, 3, 9, 7, 2]})
-    assert comparison.example_labels(lacking) == ["B", "MRPL23", "D", "C"]
+    assert comparison.example_labels(lacking) == ["MRPL23", "B", "D", "C"]
     assert "A" in comparison.example_labels(lacking.assign(n_degs=[1, 0, 1, 2, 2, 1]))
 
 

@@ -67,6 +67,25 @@ def test_zero_variance_as_scanpy_treats_it():
     assert ours.pvals[row, 5] == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("constant", [0.3, 0.7, np.log1p(3.7)])
+def test_rounding_is_no_variance_and_no_difference(dtype, constant):
+    """Constants that no sum of theirs represents exactly: the gene neither differs nor varies."""
+    adata = make_expression(seed=4, dtype=dtype)
+    dense = adata.X.toarray()
+    dense[:, 1] = constant
+    own = (adata.obs["condition"] == "P0").to_numpy()
+    dense[:, 2] = np.where(own, constant, 0.5)
+    adata.X = dense
+    stats = PerturbationStatistics.from_anndata(adata)
+    for reference in ("rest", "control"):
+        degs = deg_scores(stats, reference)
+        assert (degs.t[:, 1] == 0).all()
+        assert (degs.pvals[:, 1] == 1).all()
+        assert np.abs(degs.t[stats.labels.get_loc("P0"), 2]) == np.inf
+        assert (stats.var[:, 1:3] == 0).all()
+
+
 def test_is_welch_with_the_reference_counted_as_the_group(expression):
     stats = PerturbationStatistics.from_anndata(expression)
     ours = deg_scores(stats, reference="control")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from diversity_by_design import PerturbationStatistics, statistics
+from diversity_by_design import PerturbationStatistics, chunks
 from diversity_by_design.statistics import sample_variance
 
 ARRAYS = ("n_cells", "sum", "sum_sq", "control_sum", "control_sum_sq")
@@ -67,7 +67,7 @@ def test_in_memory_storage_does_not_matter(stored_as, dtype, workers):
 def test_backed_by_a_file_in_chunks(stored_as, expression, tmp_path, monkeypatch):
     expected = PerturbationStatistics.from_anndata(expression)
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(statistics, "CHUNK_VALUES", 100)
+    monkeypatch.setattr(chunks, "CHUNK_VALUES", 100)
     assert_same(PerturbationStatistics.from_anndata(backed), expected)
     with pytest.raises(ValueError, match="view of a file-backed one; use the whole file"):
         PerturbationStatistics.from_anndata(backed[:, expression.var_names[::2]])
@@ -79,7 +79,7 @@ def test_never_holds_more_than_a_chunk(stored_as, expression, tmp_path, monkeypa
     from diversity_by_design.moments import GroupedMoments
 
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(statistics, "CHUNK_VALUES", 200)
+    monkeypatch.setattr(chunks, "CHUNK_VALUES", 200)
     sizes = []
     for method in ("add_rows", "add_columns"):
         original = getattr(GroupedMoments, method)
@@ -93,6 +93,24 @@ def test_never_holds_more_than_a_chunk(stored_as, expression, tmp_path, monkeypa
     assert len(sizes) > 5
     assert max(sizes) <= 200
     assert sum(sizes) == expression.n_obs * expression.n_vars
+
+
+@pytest.mark.parametrize("layout", [sparse.csr_matrix, sparse.csc_matrix])
+def test_value_stored_in_two_parts_is_one_value(expression, layout):
+    expected = PerturbationStatistics.from_anndata(expression)
+    coo = expression.X.tocoo()
+    twice = sparse.coo_matrix((np.tile(coo.data / 2, 2), (np.tile(coo.row, 2), np.tile(coo.col, 2))), shape=coo.shape)
+    indptr_of = {sparse.csr_matrix: (coo.row, coo.col), sparse.csc_matrix: (coo.col, coo.row)}[layout]
+    order = np.argsort(np.tile(indptr_of[0], 2), kind="stable")
+    lengths = np.bincount(np.tile(indptr_of[0], 2), minlength=coo.shape[layout is sparse.csc_matrix])
+    matrix = layout(
+        (twice.data[order], np.tile(indptr_of[1], 2)[order], np.concatenate([[0], np.cumsum(lengths)])),
+        shape=coo.shape,
+    )
+    assert matrix.nnz == 2 * coo.nnz
+    expression.X = matrix
+    assert_same(PerturbationStatistics.from_anndata(expression), expected)
+    assert expression.X.nnz == 2 * coo.nnz, "the user's matrix stays as it is"
 
 
 def test_order_of_cells_and_genes_does_not_matter(real_expression):
@@ -227,7 +245,7 @@ class TestBadInput:
             backed = write_backed(
                 expression, tmp_path / f"{stored_as}.h5ad", lambda _, to=to: to(sparse.csr_matrix(dense))
             )
-            monkeypatch.setattr(statistics, "CHUNK_VALUES", 300)
+            monkeypatch.setattr(chunks, "CHUNK_VALUES", 300)
             with pytest.raises(ValueError, match="cell 'cell60', gene 'gene39'"):
                 PerturbationStatistics.from_anndata(backed)
 
@@ -240,6 +258,17 @@ class TestBadInput:
         part = expression[expression.obs["condition"].isin(["P0", "control"])]
         with pytest.raises(ValueError, match=r"1 perturbation\(s\) besides control \(P0\); at least 2"):
             PerturbationStatistics.from_anndata(part)
+
+    def test_same_combination_twice(self, expression):
+        labels = expression.obs["condition"].astype(str).to_numpy()
+        labels[np.flatnonzero(labels == "P0+P1")[:3]] = "P1+P0"
+        expression.obs["condition"] = labels
+        with pytest.raises(ValueError, match=r"'P0\+P1' and 'P1\+P0' are the same combination"):
+            PerturbationStatistics.from_anndata(expression)
+
+    def test_no_matrix(self, expression):
+        with pytest.raises(ValueError, match=r"X holds no matrix of expression; name the layer"):
+            PerturbationStatistics.from_anndata(ad.AnnData(obs=expression.obs, var=expression.var))
 
     def test_no_cells(self, expression):
         with pytest.raises((ValueError, KeyError), match="control label 'control' does not occur"):

@@ -35,6 +35,7 @@ def test_undefined_and_infinite_scores():
     weights = deg_weights([[0.0, 0.0, 0.0], [1.0, np.nan, 2.0], [np.inf, 3.0, -np.inf]])
     assert np.isnan(weights[:2]).all()
     np.testing.assert_array_equal(weights[2], [0.5, 0.0, 0.5])
+    assert np.isnan(deg_weights([np.inf, np.nan, 1.0])).all()
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]])

@@ -271,16 +271,16 @@ def spread_by_strength(labels: Sequence[str] | pd.Index, n_degs: npt.ArrayLike, 
 def example_labels(strength: pd.DataFrame, count: int = 4) -> list[str]:
     """Perturbations for the example panels of figure 7.
 
-    The paper's (`PAPER_EXAMPLES`) where the data have all of them; else ones spread over the
-    quantiles of the number of DEGs, among those with at least three, over which a correlation says
-    something (among all where fewer than `count` have that many).
+    The paper's (`PAPER_EXAMPLES`) that the data have; the others are spread over the quantiles of the
+    number of DEGs, among those with at least three, over which a correlation says something (among all
+    where fewer have that many).
     """
-    labels = strength["perturbation"]
-    if set(PAPER_EXAMPLES) <= set(labels):
-        return list(PAPER_EXAMPLES)
-    enough = strength[strength["n_degs"] >= 3]
-    chosen = enough if len(enough) >= count else strength
-    return spread_by_strength(chosen["perturbation"].tolist(), chosen["n_degs"], count)
+    present = [label for label in PAPER_EXAMPLES if label in set(strength["perturbation"])][:count]
+    others = strength[~strength["perturbation"].isin(present)]
+    enough = others[others["n_degs"] >= 3]
+    missing = count - len(present)
+    chosen = enough if len(enough) >= missing else others
+    return present + spread_by_strength(chosen["perturbation"].tolist(), chosen["n_degs"], missing)
 
 
 def duplicate_genes(

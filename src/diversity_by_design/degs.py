@@ -13,16 +13,13 @@ from scipy import special, stats
 
 from diversity_by_design import checks
 from diversity_by_design.executors import map_threads
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics, sample_variance
+from diversity_by_design.statistics import ROUNDING, FloatArray, PerturbationStatistics, sample_variance
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
 ALPHA = 0.05
 
 # Rows computed at a time: keeps the intermediate arrays of some thousand genes in the cache.
 _BLOCK_ROWS = 16
-
-# What is left of a sum after subtracting a part that should have been all of it, relative to the sum.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,7 @@ class DegScores:
     def _by_rows(self, function: Callable[[slice], FloatArray]) -> FloatArray:
         return np.concatenate(map_threads(function, _row_blocks(len(self.labels)), self.workers))
 
-    @property
+    @cached_property
     def is_deg(self) -> npt.NDArray[np.bool_]:
         """Whether a gene is differentially expressed: adjusted p < 0.05 (labels, genes)."""
         return self.pvals_adj < ALPHA
@@ -157,6 +154,7 @@ def deg_scores(
     lacking = (n_reference - inside * statistics.n_cells) < 2
     if lacking.all():
         raise ValueError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
+    mean = statistics.mean
     t, freedom, reference_mean = (np.empty(statistics.sum.shape) for _ in range(3))
 
     def compute(rows: slice) -> None:
@@ -167,7 +165,7 @@ def deg_scores(
         other_sq = _without(sums_sq, own_sq, excluded)
         reference_mean[rows] = other / np.where(n_other > 0, n_other, np.nan)
         t[rows], freedom[rows] = _welch(
-            statistics.mean[rows] - reference_mean[rows],
+            _difference(mean[rows], reference_mean[rows]),
             sample_variance(n, own, own_sq) / n,
             sample_variance(n_other, other, other_sq) / n,
             n,
@@ -176,7 +174,7 @@ def deg_scores(
     map_threads(compute, _row_blocks(len(labels)), workers)
     for array in (t, freedom, reference_mean):
         array[lacking] = np.nan
-    return DegScores(labels, statistics.genes, name, t, freedom, statistics.mean, reference_mean, workers)
+    return DegScores(labels, statistics.genes, name, t, freedom, mean, reference_mean, workers)
 
 
 def _row_blocks(n_rows: int) -> list[slice]:
@@ -189,7 +187,7 @@ def _reference(
     """Name, number of cells, sums and sums of squares of the reference, and which labels are part of it."""
     labels = statistics.labels
     if reference == "control":
-        statistics.control_mean  # noqa: B018 - raises where there are no control cells
+        statistics.require_control()
         inside = np.zeros(len(labels), bool)
         return "control", statistics.n_control, statistics.control_sum, statistics.control_sum_sq, inside
     if reference == "rest":
@@ -204,8 +202,15 @@ def _reference(
 def _without(total: FloatArray, own: FloatArray, excluded: npt.NDArray[np.bool_]) -> FloatArray:
     """Total minus a perturbation's own part; exactly zero where nothing but its own part was there."""
     rest = total - excluded * own
-    rest[rest < _ROUNDING * total] = 0.0
+    rest[rest < ROUNDING * total] = 0.0
     return rest
+
+
+def _difference(mean: FloatArray, other: FloatArray) -> FloatArray:
+    """Mean minus the other; exactly zero where they differ by rounding only."""
+    difference = mean - other
+    difference[np.abs(difference) < ROUNDING * np.maximum(mean, other)] = 0.0
+    return difference
 
 
 def _welch(

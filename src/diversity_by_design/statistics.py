@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from diversity_by_design import checks
+from diversity_by_design.chunks import checked_chunks
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from diversity_by_design.moments import GroupedMoments
-
 FloatArray = npt.NDArray[np.float64]
 
-# Values held at a time when a matrix is read from disk: 64 MiB of float32, as much again for the indices.
-CHUNK_VALUES = 2**24
+# What differs by less than this part of its size does so by rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +112,9 @@ class PerturbationStatistics:
         KeyError
             No such column, layer or control label.
         ValueError
-            A view of a backed file, fewer than two perturbations, cells without a label, gene names that are not
-            unique, negative, NaN or infinite values, raw counts, values that were not log-transformed.
+            A view of a backed file, fewer than two perturbations, both A+B and B+A, cells without a label, gene
+            names that are not unique, negative, NaN or infinite values, raw counts, values that were not
+            log-transformed.
         """
         labels = perturbation_labels(adata, perturbation, control)
         return cls.from_matrix(
@@ -161,11 +160,17 @@ class PerturbationStatistics:
         genes = pd.Index(genes)
         checks.unique_names(genes, "gene", where)
         perturbations, codes, n_cells = _groups(labels, control)
+        if getattr(matrix, "shape", None) is None:
+            raise ValueError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
         if matrix.shape != (len(codes), len(genes)):
             raise ValueError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
         moments = GroupedMoments(len(n_cells), len(genes), workers or os.cpu_count() or 1)
-        _add_matrix(moments, matrix, codes, names, genes, where)
+        for chunk in checked_chunks(matrix, names, genes, where):
+            if chunk.by_gene:
+                moments.add_columns(chunk.values, chunk.span.start, codes)
+            else:
+                moments.add_rows(chunk.values, codes[chunk.span])
         total, total_sq = moments.totals()
         return cls(
             labels=perturbations,
@@ -198,13 +203,13 @@ class PerturbationStatistics:
         ValueError
             There are no control cells.
         """
-        self._require_control()
+        self.require_control()
         return self.control_sum / self.n_control
 
     @cached_property
     def control_var(self) -> FloatArray:
         """Variance over control cells (genes,)."""
-        self._require_control()
+        self.require_control()
         return sample_variance(self.n_control, self.control_sum, self.control_sum_sq)
 
     @property
@@ -223,7 +228,8 @@ class PerturbationStatistics:
     def merge(self, other: PerturbationStatistics) -> PerturbationStatistics:
         """Statistics of the cells of both, which must not share any.
 
-        Genes must be the same, in any order; labels may overlap.
+        Genes must be the same, in any order; labels may overlap. Sums of float32 values are exact, so the order of
+        merging does not matter to them; sums of squares are rounded once more by each merge (to 1 part in 10**16).
 
         Raises
         ------
@@ -281,7 +287,8 @@ class PerturbationStatistics:
             control_sum_sq=self.control_sum_sq[columns],
         )
 
-    def _require_control(self) -> None:
+    def require_control(self) -> None:
+        """Raise ValueError if there are no control cells."""
         if self.n_control == 0:
             raise ValueError(f"there are no control cells (label {self.control!r}) in these statistics")
 
@@ -295,6 +302,8 @@ def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) 
     if control is not None:
         checks.control_label(present, control, perturbation)
     checks.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
+    # Only to refuse A+B beside B+A; labels stay as they are.
+    checks.canonical_conditions(present)
     return labels
 
 
@@ -324,8 +333,10 @@ def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArr
     """Variance with n - 1 in the denominator from sum and sum of squares; NaN where n < 2."""
     n = np.asarray(n, dtype=float)
     n_or_nan = np.where(n > 1, n, np.nan)
-    # Rounding may leave a constant gene a hair below zero.
-    return np.maximum(total_sq - total * (total / n_or_nan), 0.0) / (n_or_nan - 1.0)
+    squares = total_sq - total * (total / n_or_nan)
+    # Of a gene that is the same in all cells, rounding leaves a hair above or below zero.
+    squares[squares < ROUNDING * total_sq] = 0.0
+    return squares / (n_or_nan - 1.0)
 
 
 def _groups(labels: Any, control: str | None) -> tuple[pd.Index, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
@@ -348,59 +359,3 @@ def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[
         unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]
         raise KeyError(f"no {what} called {checks.listed(unknown, 5)}; there are {len(index)}: {checks.listed(index)}")
     return positions
-
-
-def _add_matrix(
-    moments: GroupedMoments,
-    matrix: Any,
-    codes: npt.NDArray[np.intp],
-    cells: pd.Index,
-    genes: pd.Index,
-    where: str,
-) -> None:
-    """Check all cells and add them, chunk by chunk along the axis in which the matrix is stored."""
-    summary = checks.ValueSummary()
-    by_gene = _is_csc(matrix)
-    for span in _spans(matrix, axis=1 if by_gene else 0):
-        chunk = _chunk(matrix, span, by_gene)
-        found = checks.summarise_values(chunk.data if sparse.issparse(chunk) else chunk)
-        # Stated positively: NaN is in no range.
-        if not (found.minimum >= 0 and found.maximum < np.inf):
-            names = (cells, genes[span]) if by_gene else (cells[span], genes)
-            checks.finite_nonnegative(chunk, *names, where)
-        summary = summary.merge(found)
-        if by_gene:
-            moments.add_columns(chunk, span.start, codes)
-        else:
-            moments.add_rows(chunk, codes[span])
-    checks.is_expression(summary, where)
-
-
-def _chunk(matrix: Any, span: slice, by_gene: bool) -> Any:
-    """Part of a matrix: CSC if `by_gene`, else CSR or an array; a matrix in memory has one part, itself."""
-    if isinstance(matrix, np.ndarray):
-        return matrix
-    part = matrix if sparse.issparse(matrix) else matrix[:, span] if by_gene else matrix[span]
-    if not sparse.issparse(part):
-        return np.asarray(part)
-    return sparse.csc_matrix(part) if by_gene else sparse.csr_matrix(part)
-
-
-def _in_memory(matrix: Any) -> bool:
-    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
-
-
-def _is_csc(matrix: Any) -> bool:
-    # scipy says "csc" in `format`, and so do anndata's datasets on disk.
-    return getattr(matrix, "format", None) == "csc"
-
-
-def _spans(matrix: Any, axis: int) -> Iterator[slice]:
-    """Slices along `axis` that hold at most CHUNK_VALUES values each; one slice for a matrix in memory."""
-    length, across = matrix.shape[axis], matrix.shape[1 - axis]
-    if _in_memory(matrix):
-        yield slice(0, length)
-        return
-    step = max(1, CHUNK_VALUES // max(1, across))
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))

@@ -88,6 +88,11 @@ class SweepData:
         """DEG weights from all cells (labels, genes)."""
         return deg_weights(self.vs_rest)
 
+    @cached_property
+    def deg_masks(self) -> dict[str, npt.NDArray[np.bool_] | None]:
+        """Genes of each group that the metrics are computed on (labels, genes); None for all of them."""
+        return {"all": None, "degs_vs_control": self.vs_control.is_deg, "degs_vs_rest": self.vs_rest.is_deg}
+
     @property
     def strength_scores(self) -> DegScores:
         """The DEG scores that `strength` names."""
@@ -289,6 +294,8 @@ def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataF
     labels = setting.statistics.labels
     original = data.statistics.labels.get_indexer(labels)
     blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(labels), _BLOCK_ROWS)]
+    # What all blocks need is computed here: threads that ask for it at the same time would each compute it.
+    _ = data.weights, data.deg_masks, setting.statistics.mean, setting.statistics.perturbed_mean
     scored = map_threads(lambda rows: _score_rows(setting, data, rows, original[rows]), blocks, data.workers)
     table = {
         "parameter": parameter,
@@ -308,10 +315,10 @@ def _score_rows(
     control = setting.control_mean[columns]
     used = None if setting.mask is None else setting.mask[rows]
     scores: dict[str, FloatArray] = {}
-    for group, degs in (("all", None), ("degs_vs_control", data.vs_control), ("degs_vs_rest", data.vs_rest)):
+    for group, is_deg in data.deg_masks.items():
         mask = used
-        if degs is not None:
-            mask = degs.is_deg[original][:, columns]
+        if is_deg is not None:
+            mask = is_deg[original][:, columns]
             mask = mask if used is None else mask & used
         scores[f"pearson_delta_{group}"] = metrics.pearson_delta(truth, prediction, control, mask)
         scores[f"mse_{group}"] = metrics.mse(truth, prediction, mask)

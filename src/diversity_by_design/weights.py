@@ -32,7 +32,8 @@ def deg_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     """
     scores = np.abs(np.asarray(degs.t if isinstance(degs, DegScores) else degs, dtype=float))
     infinite = np.isinf(scores)
-    scores = np.where(infinite.any(axis=-1, keepdims=True), infinite, scores)
+    limit = infinite.any(axis=-1, keepdims=True) & ~np.isnan(scores).any(axis=-1, keepdims=True)
+    scores = np.where(limit, infinite, scores)
     low = scores.min(axis=-1, keepdims=True)
     spread = scores.max(axis=-1, keepdims=True) - low
     scaled = (scores - low) / np.where(spread > 0, spread, np.nan)
