@@ -27,7 +27,7 @@ TREND_FIGURES = (
         "Pearson(Δ) of the mean baseline",
         "2D/E",
         "Control moved from the centre of the perturbed cells (0) to where it was measured (1) and twice as far (2). "
-        "A rising line: the further control is from the centre, the better the mean of all perturbed cells looks, "
+        "If the line rises, the further control is from the centre, the better the mean of all perturbed cells looks, "
         "though it predicts the same for every perturbation.",
     ),
     (
@@ -36,7 +36,7 @@ TREND_FIGURES = (
         "pearson_delta_all",
         "Pearson(Δ) of the mean baseline",
         "5H/I",
-        "Control mean estimated from fewer cells. A falling line: a noisy control mean is a bias that all "
+        "Control mean estimated from fewer cells. If the line falls, a noisy control mean is a bias that all "
         "perturbations share, from which the mean baseline profits; where it levels off, more control cells are of "
         "no more help.",
     ),
@@ -44,10 +44,10 @@ TREND_FIGURES = (
         "k_pearson_delta_degs",
         "k",
         "pearson_delta_degs_vs_rest",
-        "Pearson(Δ) of the mean baseline, DEGs vs rest",
+        "Pearson(Δ) of the mean baseline on DEGs",
         "5L/M",
-        "Fewer perturbations, ten random choices of each number. A falling line: with few, each pulls the mean of all "
-        "towards itself, and the baseline seems to know the perturbation's own DEGs.",
+        "Fewer perturbations, ten random choices of each number. If the line falls, that is because "
+        "with few each pulls the mean of all towards itself, and the baseline seems to know the perturbation's own DEGs.",
     ),
 )
 OVERVIEW_METRICS = {"pearson_delta_all": "Pearson(Δ)", "mse_all": "MSE", "weighted_r2_delta": r"$R^2_w(\Delta)$"}
@@ -89,7 +89,7 @@ def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: st
         caption=(
             f"Genes up, down or unchanged against control in {len(directions):,} perturbations of {name}, rows and "
             f"columns clustered. Shown are {directions.shape[1]:,} genes that are a DEG of at least one of these "
-            f"({up:.1%} of the map is up, {down:.1%} down). A vertical stripe is a change that many "
+            f"({up:.1%} of the map is up, {down:.1%} down). A vertical stripe would be a change that many "
             "perturbations share: a bias of control, not the effect of any one of them."
         ),
         paper="2A, 5A",
@@ -135,7 +135,8 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -
     for name, parameter, column, ylabel, figure_of_paper, caption in TREND_FIGURES:
         sweep = tables[parameter]
         r, _, n = correlation(sweep, column)
-        caption += f" Correlation with the parameter: r = {r:.2f} over {n:,} points."
+        if n:
+            caption += f" Correlation with the parameter: r = {r:.2f} over {n:,} points."
         undefined = int(sweep[column].isna().sum())
         if undefined:
             caption += f" {undefined:,} of {len(sweep):,} points are undefined and left out."

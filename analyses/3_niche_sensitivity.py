@@ -75,7 +75,8 @@ def write_sensitivity(folder: ResultFolder, scores: pd.DataFrame, n_genes: int) 
             f"top {n_top} of {n_genes:,} genes of each perturbation by absolute t vs rest set to the truth (mu_all*). "
             f"The median of WMSE falls {wmse['fold_of_medians']:.3g} times, that of MSE {mse['fold_of_medians']:.3g} "
             "times: the larger the fall, the more the metric depends on the genes that set a perturbation apart. p "
-            "values are of two-sided paired tests; violins are densities of the logarithms."
+            "values are of two-sided paired tests; where the t test's is much the larger, a few perturbations with "
+            "large errors dominate the mean. Violins are densities of the logarithms."
         ),
         paper="3",
     )

@@ -110,7 +110,8 @@ def write_groups(folder: ResultFolder, scores: pd.DataFrame, strength: pd.DataFr
         title="Baselines by strength of the perturbation",
         caption=(
             f"{len(strength):,} perturbations grouped by quantile range of their number of DEGs vs rest, medians above "
-            "the boxes; the additive baseline, if there is one, predicts combinations only. Compare from group to "
+            "the boxes (perturbations with equally many DEGs stay together, so a group may hold more or fewer than its "
+            "name says); the additive baseline, if there is one, predicts combinations only. Compare from group to "
             "group how far the technical duplicate is ahead of the perturbed mean: that is the room which a model has."
         ),
         paper="9",
@@ -131,8 +132,8 @@ def write_strength(folder: ResultFolder, strength: pd.DataFrame, genes: pd.DataF
             f"{strength['weighted_r2_delta'].count():,} perturbations, with Spearman's correlation. "
             "Right: the change of each gene (log1p expression minus mu_all) in both halves of the cells, for "
             f"{listed(genes['perturbation'].unique())}; DEGs in orange, and below without the other genes, their "
-            "weights scaled to sum to one. Compare both rows for a weak perturbation: the noise of all other genes can "
-            "hide how well the halves agree on the DEGs."
+            "weights scaled to sum to one. Compare both rows: where the halves agree better on the DEGs than on all "
+            "genes, the noise of the others hides the effect; over a handful of DEGs none of these numbers says much."
         ),
         paper="7",
     )

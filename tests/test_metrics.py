@@ -183,6 +183,17 @@ def test_leave_one_out_centre_is_not_a_reference_for_the_mean(arrays):
     assert np.isnan(metrics.pearson_delta(truth, overall, overall)).all()
 
 
+def test_tables_are_not_compared_by_position_in_another_order(arrays):
+    import pandas as pd
+
+    truth = pd.DataFrame(arrays["truth"], index=list("ABCDE"))
+    np.testing.assert_array_equal(metrics.mse(truth, truth + 1), np.ones(N))
+    with pytest.raises(ValueError, match="index of prediction and truth differ or are in another order"):
+        metrics.mse(truth, truth[::-1])
+    with pytest.raises(ValueError, match="columns of prediction and truth differ"):
+        metrics.mse(truth, truth[truth.columns[::-1]])
+
+
 class TestBadWeights:
     def test_all_zero_weights_are_not_uniform_weights(self, arrays):
         arrays["weights"][1] = 0

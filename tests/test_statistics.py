@@ -266,6 +266,20 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"'P0\+P1' and 'P1\+P0' are the same combination"):
             PerturbationStatistics.from_anndata(expression)
 
+    def test_cells_with_an_empty_label(self, expression):
+        expression.obs["condition"] = expression.obs["condition"].astype(str).replace({"P3": " "})
+        with pytest.raises(ValueError, match="no value for .* cells"):
+            PerturbationStatistics.from_anndata(expression)
+
+    @pytest.mark.parametrize("wrong", ["screen.h5ad", pd.DataFrame()])
+    def test_not_an_anndata(self, wrong):
+        with pytest.raises(TypeError, match="expected an AnnData, not a (str|DataFrame)"):
+            PerturbationStatistics.from_anndata(wrong)
+
+    def test_no_genes(self, expression):
+        with pytest.raises(ValueError, match="X has no genes"):
+            PerturbationStatistics.from_anndata(expression[:, :0])
+
     def test_no_matrix(self, expression):
         with pytest.raises(ValueError, match=r"X holds no matrix of expression; name the layer"):
             PerturbationStatistics.from_anndata(ad.AnnData(obs=expression.obs, var=expression.var))

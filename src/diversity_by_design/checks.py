@@ -52,7 +52,7 @@ def obs_column(obs: pd.DataFrame, key: str) -> pd.Series:
     if key not in obs.columns:
         raise KeyError(f"no column {key!r} in obs; its columns are: {listed(obs.columns, 30)}")
     column = obs[key]
-    missing = column.isna()
+    missing = column.isna() | (column.astype(str).str.strip() == "")
     if missing.any():
         raise ValueError(
             f"obs[{key!r}] has no value for {int(missing.sum())} of {len(column)} cells "

@@ -22,7 +22,7 @@ ALPHA = 0.05
 _BLOCK_ROWS = 16
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DegScores:
     """Differential expression of every perturbation, each array (labels, genes).
 
@@ -52,6 +52,9 @@ class DegScores:
     mean: FloatArray
     reference_mean: FloatArray
     workers: int | None = None
+
+    def __repr__(self) -> str:
+        return f"DegScores({len(self.labels):,} perturbations x {len(self.genes):,} genes vs {self.reference})"
 
     @cached_property
     def pvals(self) -> FloatArray:

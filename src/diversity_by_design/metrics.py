@@ -3,7 +3,8 @@
 Every function takes arrays ``(perturbations, genes)`` and returns ``(perturbations,)``;
 a single pair of vectors ``(genes,)`` works too and gives a number. A prediction or a
 reference of shape ``(genes,)`` is the same for all perturbations, as baselines are. What is
-undefined is NaN. NaN in the input gives NaN for its perturbation.
+undefined is NaN. NaN in the input gives NaN for its perturbation. Tables of pandas must have the
+same rows and columns in the same order, since values are compared by position.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from diversity_by_design.statistics import FloatArray
 
@@ -165,6 +167,8 @@ def _epsilon(values: npt.ArrayLike) -> float:
 
 def _arrays(truth: npt.ArrayLike, **others: npt.ArrayLike) -> tuple[FloatArray, ...]:
     """As float64; the others must have the shape of `truth` or be one vector for all perturbations."""
+    for name, values in others.items():
+        _require_same_labels(truth, values, name)
     first = np.asarray(truth, dtype=float)
     if first.ndim not in (1, 2) or first.shape[-1] == 0:
         raise ValueError(f"truth has shape {first.shape}; expected (perturbations, genes) or (genes,)")
@@ -174,6 +178,18 @@ def _arrays(truth: npt.ArrayLike, **others: npt.ArrayLike) -> tuple[FloatArray, 
         _require_shape(array, first, name)
         arrays.append(array)
     return tuple(arrays)
+
+
+def _require_same_labels(truth: Any, values: Any, name: str) -> None:
+    """Raise ValueError for pandas objects whose rows or columns are not those of `truth`: values go by position."""
+    for axis in ("index", "columns"):
+        ours, theirs = getattr(truth, axis, None), getattr(values, axis, None)
+        both_labelled = isinstance(ours, pd.Index) and isinstance(theirs, pd.Index) and type(truth) is type(values)
+        if both_labelled and not ours.equals(theirs):
+            raise ValueError(
+                f"{axis} of {name} and truth differ or are in another order; align them first: "
+                f"{name}.reindex_like(truth)"
+            )
 
 
 def _require_shape(array: npt.NDArray[Any], truth: FloatArray, name: str) -> None:

@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 ROUNDING = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PerturbationStatistics:
     """Number of cells, sum and sum of squares of expression per perturbation and gene.
 
@@ -65,6 +65,12 @@ class PerturbationStatistics:
     n_control: int
     control_sum: FloatArray
     control_sum_sq: FloatArray
+
+    def __repr__(self) -> str:
+        return (
+            f"PerturbationStatistics({len(self.labels):,} perturbations ({checks.listed(self.labels, 3)}), "
+            f"{len(self.genes):,} genes, {self.n_perturbed:,} perturbed and {self.n_control:,} control cells)"
+        )
 
     def __post_init__(self) -> None:
         checks.unique_names(self.labels, "perturbation", "PerturbationStatistics")
@@ -109,6 +115,8 @@ class PerturbationStatistics:
 
         Raises
         ------
+        TypeError
+            `adata` is no AnnData.
         KeyError
             No such column, layer or control label.
         ValueError
@@ -116,6 +124,11 @@ class PerturbationStatistics:
             names that are not unique, negative, NaN or infinite values, raw counts, values that were not
             log-transformed.
         """
+        if not (hasattr(adata, "obs") and hasattr(adata, "var_names")):
+            raise TypeError(
+                f"expected an AnnData, not a {type(adata).__name__}; read a file with anndata.read_h5ad, and use "
+                "from_matrix for a matrix and its labels"
+            )
         labels = perturbation_labels(adata, perturbation, control)
         return cls.from_matrix(
             expression_matrix(adata, layer),
@@ -164,6 +177,8 @@ class PerturbationStatistics:
             raise ValueError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
         if matrix.shape != (len(codes), len(genes)):
             raise ValueError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
+        if not len(genes):
+            raise ValueError(f"{where} has no genes")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
         moments = GroupedMoments(len(n_cells), len(genes), workers or os.cpu_count() or 1)
         for chunk in checked_chunks(matrix, names, genes, where):

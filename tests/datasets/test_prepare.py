@@ -296,3 +296,12 @@ def test_folder_that_cannot_be_written_to(norman_file, tmp_path):
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(OSError, match=r"cannot write .*folder/prepared.h5ad"):
         prepare(norman_file, tmp_path / "folder" / "prepared.h5ad", NORMAN, 0)
+
+
+def test_prepared_file_can_be_subset(norman_file, tmp_path):
+    """Rows of a matrix can be taken only if both of its index arrays have one type."""
+    prepare(norman_file, tmp_path / "prepared.h5ad", NORMAN, 0)
+    prepared = ad.read_h5ad(tmp_path / "prepared.h5ad")
+    every_other = prepared[::2].copy()
+    np.testing.assert_array_equal(every_other.X.toarray(), prepared.X.toarray()[::2])
+    np.testing.assert_array_equal(every_other.layers["counts"].toarray(), prepared.layers["counts"].toarray()[::2])

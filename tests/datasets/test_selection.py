@@ -129,3 +129,10 @@ def test_only_eligible_cells_are_drawn_and_perturbations_without_any_are_listed(
 def test_too_little_is_left(sizes, message):
     with pytest.raises(ValueError, match=message):
         chosen_names(cells(sizes))
+
+
+@pytest.mark.parametrize("label", ["A+", "+B", "A++B"])
+def test_combination_with_an_empty_part(label):
+    settings = PreparationSettings(perturbation_key="gene", control_label="NT")
+    with pytest.raises(ValueError, match="has an empty part; combinations are written as A[+]B"):
+        condition_names(["NT", label, "C"], settings)

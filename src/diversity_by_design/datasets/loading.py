@@ -51,7 +51,7 @@ class PreparedDataset:
 def load(
     dataset: str,
     *,
-    data_dir: Path,
+    data_dir: Path | str,
     perturbation_key: str | None = None,
     control_label: str | None = None,
     cells_per_perturbation: int | None = None,
@@ -66,13 +66,13 @@ def load(
     dataset : str
         ``demo`` (generated if missing), another name of the registry (downloaded if missing), or the path of an h5ad
         file of raw counts.
-    data_dir : Path
+    data_dir : Path or str
         Prepared files are ``data_dir/<name>/processed.h5ad``, where the name of a file is that of the file without
         its ending, followed by a part of its checksum if another file has that name.
     perturbation_key, control_label : str, optional
         Default for a file: ``perturbation`` and ``control``.
     cells_per_perturbation, genes, min_genes_per_cell : int, optional
-        Default for a file: see `PreparationSettings`. What is left open of a named data set stays as it was prepared.
+        Default for a file: see `PreparationSettings`; for a named data set: see the registry.
     seed : int
 
     Raises
@@ -86,6 +86,7 @@ def load(
     OSError
         It cannot be downloaded, or the disk is full or read-only.
     """
+    data_dir = Path(data_dir)
     options = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
@@ -114,7 +115,7 @@ def prepare_named(
     name : str
     data_dir : Path
     options : dict
-        Settings that replace the registry's; None leaves one open.
+        Settings that replace the registry's, unless None.
     seed : int
     source : Path, optional
         Raw file to use instead of downloading it.
@@ -122,18 +123,17 @@ def prepare_named(
         Prepare anew in any case.
     """
     spec = registry.get(name)
+    settings = spec.settings().changed(options)
     folder = data_dir / name
     path = folder / PREPARED
     known = None if force else read_report(path)
     if known is not None:
-        given = {key: value for key, value in options.items() if value is not None}
         same_source = source is None or sha256(source) == known.source_sha256
-        if same_source and known.seed == seed and all(known.settings[key] == given[key] for key in given):
-            _say_if_unusual(name, known, spec.settings())
+        if same_source and (known.seed, known.settings) == (seed, settings.plain()):
             return PreparedDataset(name, path, sha256(path), known)
         print(f"{name} was prepared with another seed, other options or from another file; it is prepared anew")
     raw = source or _raw_file(spec, folder, seed)
-    return _prepare(name, raw, path, spec.settings().changed(options), seed)
+    return _prepare(name, raw, path, settings, seed)
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
@@ -198,10 +198,3 @@ def _origin(folder: Path) -> Path | None:
         return Path(json.loads(note.read_text(encoding="utf-8"))["path"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{note} does not name a file; remove it") from error
-
-
-def _say_if_unusual(name: str, known: PreparationReport, usual: PreparationSettings) -> None:
-    plain = usual.plain()
-    unusual = [f"{key}={value}" for key, value in known.settings.items() if value != plain.get(key)]
-    if unusual:
-        print(f"{name} was prepared with {', '.join(unusual)}; get_data.py --force prepares it as usual")

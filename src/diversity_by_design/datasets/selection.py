@@ -28,7 +28,7 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
     Raises
     ------
     ValueError
-        Labels that differ in more than a guide's ending become the same condition.
+        A combination has an empty part, or labels that differ in more than a guide's ending become the same condition.
 
     Examples
     --------
@@ -47,6 +47,11 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
             form = CONTROL
         else:
             parts = [part for whole in target.split(separator) for part in whole.split(JOINER)]
+            if not all(part.strip() for part in parts):
+                raise ValueError(
+                    f"label {label!r} of obs[{settings.perturbation_key!r}] has an empty part; combinations are "
+                    f"written as A{separator}B, and single perturbations without {separator!r}"
+                )
             form = JOINER.join(part for part in parts if part != settings.control_label) or CONTROL
         if origin.setdefault(form, target) != target:
             raise ValueError(

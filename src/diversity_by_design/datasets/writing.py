@@ -104,8 +104,10 @@ class CsrWriter:
         group.attrs["shape"] = shape
         chunks = (max(1, min(CHUNK, n_values)),)
         self._data = group.create_dataset("data", (n_values,), np.float32, chunks=chunks, **COMPRESSION)
-        self._indices = group.create_dataset("indices", (n_values,), np.int32, chunks=chunks, **COMPRESSION)
-        self._indptr = group.create_dataset("indptr", (shape[0] + 1,), np.int64)
+        # One type for both: scipy cannot take rows of a matrix in which they differ.
+        integer = np.int32 if n_values <= np.iinfo(np.int32).max else np.int64
+        self._indices = group.create_dataset("indices", (n_values,), integer, chunks=chunks, **COMPRESSION)
+        self._indptr = group.create_dataset("indptr", (shape[0] + 1,), integer)
         self._row = self._value = 0
 
     def append(self, rows: sparse.csr_matrix) -> None:

@@ -20,7 +20,7 @@ PARAMETER_LABELS = {
     "g": r"$g$: genes",
     "n_p": r"$n_p$: cells per perturbation",
     "beta": r"$\beta$: control bias",
-    "delta": r"$\delta$: window of perturbations by number of DEGs",
+    "delta": r"$\delta$: window by number of DEGs",
     "n_0": r"$n_0$: control cells",
     "k": r"$k$: perturbations",
     "mu_l": r"$\mu_l$: decile of cells by library size",
@@ -74,7 +74,7 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> Non
         axes.set_xscale("log", base=2)
     r, _, _ = correlation(sweep, column)
     axes.set_title(f"r = {r:.2f}" if np.isfinite(r) else "constant", loc="left")
-    say_n(axes, sweep["perturbation"].nunique())
+    say_n(axes, sweep.loc[sweep[column].notna(), "perturbation"].nunique())
 
 
 def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str) -> Figure:
