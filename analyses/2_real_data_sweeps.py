@@ -47,7 +47,8 @@ TREND_FIGURES = (
         "Pearson(Δ) of the mean baseline on DEGs",
         "5L/M",
         "Fewer perturbations, ten random choices of each number. If the line falls, that is because "
-        "with few each pulls the mean of all towards itself, and the baseline seems to know the perturbation's own DEGs.",
+        "with few each pulls the mean of all towards itself, and the baseline seems to know the perturbation's own "
+        "DEGs.",
     ),
 )
 OVERVIEW_METRICS = {"pearson_delta_all": "Pearson(Δ)", "mse_all": "MSE", "weighted_r2_delta": r"$R^2_w(\Delta)$"}

@@ -184,8 +184,9 @@ def _require_same_labels(truth: Any, values: Any, name: str) -> None:
     """Raise ValueError for pandas objects whose rows or columns are not those of `truth`: values go by position."""
     for axis in ("index", "columns"):
         ours, theirs = getattr(truth, axis, None), getattr(values, axis, None)
-        both_labelled = isinstance(ours, pd.Index) and isinstance(theirs, pd.Index) and type(truth) is type(values)
-        if both_labelled and not ours.equals(theirs):
+        if type(truth) is not type(values) or not isinstance(ours, pd.Index) or not isinstance(theirs, pd.Index):
+            continue
+        if not ours.equals(theirs):
             raise ValueError(
                 f"{axis} of {name} and truth differ or are in another order; align them first: "
                 f"{name}.reindex_like(truth)"
