@@ -6,6 +6,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+from browser import open_in_browser  # noqa: F401 - a fixture
 from examples import make_expression
 
 ROOT = Path(__file__).parents[1]

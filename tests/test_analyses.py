@@ -60,12 +60,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def finished(screen, tmp_path_factory) -> Path:
-    """Folder of results in which every analysis is complete."""
+    """Folder of results in which reproduce.py has run every analysis."""
     folder = tmp_path_factory.mktemp("finished")
-    for name in FIGURES:
-        first = run(name, screen, folder)
-        assert first.returncode == 0, first.stderr
+    first = run("reproduce", screen, folder)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip().endswith(f"all results: {folder / 'own' / 'index.html'}")
     return folder
+
+
+def test_page_shows_every_figure_in_a_browser(finished, open_in_browser):
+    page = (finished / "own" / "index.html").read_text(encoding="utf-8")
+    seen = open_in_browser(page)
+    assert len(seen["pictures"]) == sum(map(len, FIGURES.values()))
+    assert all(picture["whole"] for picture in seen["pictures"])
+    assert seen["refused"] == []
+    assert "table3.csv" in page
 
 
 @pytest.mark.parametrize("name", FIGURES)
