@@ -52,7 +52,8 @@ def obs_column(obs: pd.DataFrame, key: str) -> pd.Series:
     if key not in obs.columns:
         raise KeyError(f"no column {key!r} in obs; its columns are: {listed(obs.columns, 30)}")
     column = obs[key]
-    missing = column.isna() | (column.astype(str).str.strip() == "")
+    blank = [label for label in column.unique() if isinstance(label, str) and not label.strip()]
+    missing = column.isna() | column.isin(blank)
     if missing.any():
         raise ValueError(
             f"obs[{key!r}] has no value for {int(missing.sum())} of {len(column)} cells "

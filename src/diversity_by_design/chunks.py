@@ -82,7 +82,8 @@ def _read(matrix: Any, span: slice, by_gene: bool) -> Any:
     part = matrix if sparse.issparse(matrix) else matrix[:, span] if by_gene else matrix[span]
     if not sparse.issparse(part):
         return np.asarray(part)
-    part = sparse.csc_matrix(part) if by_gene else sparse.csr_matrix(part)
+    # The same object where possible: scipy remembers of it whether its format is canonical.
+    part = part.asformat("csc" if by_gene else "csr")
     if not part.has_canonical_format:
         # A value stored in two parts is one value, whose square is not the sum of theirs. The user's stays as it is.
         part = part.copy()
