@@ -18,8 +18,8 @@ PREDICTOR_COLOURS = {
     "perturbed_mean_star": "#F0E442",
 }
 PREDICTOR_LABELS = {
-    "control_mean": "Control mean\n" r"$\mu^c$",
-    "perturbed_mean": "Perturbed mean\n" r"$\mu^{all}$",
+    "control_mean": "Control\n" r"mean $\mu^c$",
+    "perturbed_mean": "Perturbed\n" r"mean $\mu^{all}$",
     "additive": "Additive",
     "technical_duplicate": "Technical\nduplicate",
     "perturbed_mean_star": "Top DEGs true\n" r"$\mu^{all*}$",
