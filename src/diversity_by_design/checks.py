@@ -71,11 +71,11 @@ def control_label(labels: Iterable[object], control: str, key: str) -> None:
         )
 
 
-def enough_perturbations(labels: Sequence[object] | pd.Index, where: str, least: int = 2) -> None:
-    """Raise ValueError unless there are at least `least` perturbations (control not counted)."""
-    if len(labels) < least:
+def enough_perturbations(labels: Sequence[object] | pd.Index, where: str) -> None:
+    """Raise ValueError unless there are at least two perturbations (control not counted)."""
+    if len(labels) < 2:
         raise ValueError(
-            f"{where}: {len(labels)} perturbation(s) besides control ({listed(labels)}); at least {least} are needed, "
+            f"{where}: {len(labels)} perturbation(s) besides control ({listed(labels)}); at least 2 are needed, "
             "since every perturbation is compared with the others"
         )
 

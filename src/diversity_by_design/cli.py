@@ -22,6 +22,8 @@ from typing import Annotated
 
 import typer
 
+from diversity_by_design.executors import available_cores
+
 PROJECT = "diversity-by-design"
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
@@ -51,13 +53,6 @@ def data_dir() -> Path:
     """Folder of the prepared data sets: the variable DBD_DATA_DIR, else ``data`` in the project's folder."""
     named = os.environ.get("DBD_DATA_DIR")
     return Path(named) if named else project_root() / "data"
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use (not all that the machine has)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # Defaults of the options below.

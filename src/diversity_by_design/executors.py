@@ -11,6 +11,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def available_cores() -> int:
+    """Number of cores that this process may use (not all that the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> list[Result]:
     """Results of `function` for every task, in the order of the tasks.
 
@@ -24,7 +31,7 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], worke
         Threads (default: as many as cores).
     """
     tasks = list(tasks)
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or available_cores(), len(tasks))
     if workers <= 1:
         return [function(task) for task in tasks]
     with ThreadPoolExecutor(workers) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import pandas as pd
 
 from diversity_by_design import checks
 from diversity_by_design.chunks import checked_chunks
+from diversity_by_design.executors import available_cores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -180,7 +180,7 @@ class PerturbationStatistics:
         if not len(genes):
             raise ValueError(f"{where} has no genes")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
-        moments = GroupedMoments(len(n_cells), len(genes), workers or os.cpu_count() or 1)
+        moments = GroupedMoments(len(n_cells), len(genes), workers or available_cores())
         for chunk in checked_chunks(matrix, names, genes, where):
             if chunk.by_gene:
                 moments.add_columns(chunk.values, chunk.span.start, codes)
