@@ -7,25 +7,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design import baselines, checks, datasets, metrics
+    from diversity_by_design import baselines, checks, datasets, metrics, simulator
     from diversity_by_design.baselines import additive, technical_duplicate
     from diversity_by_design.degs import DegScores, deg_scores
+    from diversity_by_design.simulator import (
+        GeneParameters,
+        SimulationConfig,
+        SimulationResult,
+        simulate,
+        simulate_anndata,
+    )
     from diversity_by_design.statistics import PerturbationStatistics
     from diversity_by_design.weights import deg_weights
 
 _HOME_OF = {
     "DegScores": "degs",
+    "GeneParameters": "simulator",
     "PerturbationStatistics": "statistics",
+    "SimulationConfig": "simulator",
+    "SimulationResult": "simulator",
     "additive": "baselines",
     "deg_scores": "degs",
     "deg_weights": "weights",
+    "simulate": "simulator",
+    "simulate_anndata": "simulator",
     "technical_duplicate": "baselines",
 }
-_MODULES = ("baselines", "checks", "datasets", "metrics")
+_MODULES = ("baselines", "checks", "datasets", "metrics", "simulator")
 
 __all__ = [
     "DegScores",
+    "GeneParameters",
     "PerturbationStatistics",
+    "SimulationConfig",
+    "SimulationResult",
     "additive",
     "baselines",
     "checks",
@@ -33,6 +48,9 @@ __all__ = [
     "deg_scores",
     "deg_weights",
     "metrics",
+    "simulate",
+    "simulate_anndata",
+    "simulator",
     "technical_duplicate",
 ]
 

@@ -22,6 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, special
 
+from diversity_by_design.simulator.parameters import GeneDistribution
+
 if TYPE_CHECKING:
     import anndata
 
@@ -276,14 +278,23 @@ def _draw_genes(rng: np.random.Generator, p: DemoParameters) -> pd.DataFrame:
     """Parameters of all genes, as in the result's ``var``; silent genes lie anywhere among the expressed."""
     n_all = p.n_genes + p.n_silent_genes
     expressed = rng.permutation(n_all) < p.n_genes
-    shape = (2 / p.log_mean_skewness) ** 2  # of the gamma distribution with that skewness
-    log_mean = p.log_mean_sd / np.sqrt(shape) * (rng.gamma(shape, size=p.n_genes) - shape)
+    # Means are made relative below, so that their centre and their largest are of no concern.
+    distribution = GeneDistribution(
+        log_mean=0.0,
+        log_mean_sd=p.log_mean_sd,
+        log_mean_skewness=p.log_mean_skewness,
+        largest_mean=np.inf,
+        log_theta_mean=p.log_theta_mean,
+        log_theta_sd=p.log_theta_sd,
+        log_theta_slope=p.log_theta_slope,
+        log_shift_mean=0.0,
+        log_shift_sd=p.shift_sd,
+        log_shift_slope=p.shift_slope,
+    )
+    log_mean, log_theta, shift = distribution.draw(rng, expressed)
+    relative = np.exp(log_mean[expressed])
     mean = np.full(n_all, _SILENT_MEAN)
-    mean[expressed] = np.exp(log_mean) / np.exp(log_mean).sum() * p.counts_per_cell
-    log_theta = rng.normal(p.log_theta_mean, p.log_theta_sd, size=n_all)
-    log_theta[expressed] += p.log_theta_slope * log_mean
-    shift = rng.normal(0.0, p.shift_sd, size=n_all)
-    shift[expressed] += p.shift_slope * log_mean
+    mean[expressed] = relative / relative.sum() * p.counts_per_cell
     return pd.DataFrame(
         {"control_mean": mean, "theta": np.exp(log_theta), "shift": shift, "expressed": expressed},
         index=pd.Index([f"GENE{number:04d}" for number in range(1, n_all + 1)]),

@@ -1,0 +1,237 @@
+"""Drawing the cells of a simulated data set on the CPU, a few at a time, so that no matrix of cells x genes is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from diversity_by_design.executors import available_cores, map_threads
+from diversity_by_design.simulator import kernels
+from diversity_by_design.simulator.kernels import Tables
+from diversity_by_design.simulator.random_numbers import lanes, stream
+from diversity_by_design.simulator.truth import CONTROL_COUNTS, COUNTS, Effects, Truth, child
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint32]
+
+# Called from several threads with the numbers of some cells, their counts (cells, at least genes) and library sizes.
+UseOfCells = Callable[[Integers, Counts, Floats], None]
+
+# Cells drawn at a time: their counts of some thousand genes stay in the cache.
+_CELLS_AT_A_TIME = 128
+# Cells of a block, for which one thread draws the cells of a bin at a time, per bin.
+_CELLS_PER_BLOCK_AND_BIN = 2 * _CELLS_AT_A_TIME
+_CONTROL_GROUP = 1024
+_MOST_BINS = 48
+_SMALLEST_EXPONENT = 3
+# A table reaches so many standard deviations above the mean; what lies beyond takes long to draw.
+_REACH = 5.0
+# A table pays if it has at most so many columns for each draw from it.
+_COLUMNS_PER_DRAW = 6
+# Logarithms looked up: of counts up to some times the mean count, within these limits.
+_LOOKED_UP_PER_MEAN_COUNT = 6.0
+_FEWEST_LOOKED_UP, _MOST_LOOKED_UP = 32, 1024
+# Lines of 64 bytes: rows whose distance is a multiple of 4,096 bytes would compete for the same lines of the cache.
+_LINE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Cells to draw.
+
+    Attributes
+    ----------
+    means, dispersions : float64 (genes,)
+        Of cells at library factor 1 that no perturbation affects.
+    factors : float64 (cells,)
+        Library factors.
+    perturbations : int (cells,)
+        Number of each cell's perturbation, ascending.
+    groups : int (cells,)
+        Number of the group that each cell is added up in, ascending.
+    effects : Effects
+    epsilon : float
+    seed : SeedSequence
+    """
+
+    means: Floats
+    dispersions: Floats
+    factors: Floats
+    perturbations: Integers
+    groups: Integers
+    effects: Effects
+    epsilon: float
+    seed: np.random.SeedSequence
+
+
+def control_cells(truth: Truth, seed: int | np.random.SeedSequence) -> Population:
+    """Control cells of a data set (equation 3), in groups that threads share."""
+    nothing = Effects(np.zeros(2, np.int64), np.empty(0, np.int64), np.empty(0, bool))
+    return Population(
+        truth.mean_control,
+        truth.dispersion,
+        truth.control_factors,
+        np.zeros(truth.config.n_0, np.int64),
+        np.arange(truth.config.n_0) // _CONTROL_GROUP,
+        nothing,
+        truth.config.epsilon,
+        child(seed, CONTROL_COUNTS),
+    )
+
+
+def perturbed_cells(truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> Population:
+    """Perturbed cells of a data set (equation 2); those of a perturbation form `parts` groups."""
+    k, n_p = truth.config.k, truth.config.n_p
+    return Population(
+        truth.mean_base,
+        truth.dispersion,
+        truth.factors,
+        np.repeat(np.arange(k), n_p),
+        np.add.outer(parts * np.arange(k), np.arange(n_p) * parts // n_p).ravel(),
+        truth.effects,
+        truth.config.epsilon,
+        child(seed, COUNTS),
+    )
+
+
+def draw(population: Population, use: UseOfCells, workers: int | None = None) -> None:
+    """Draw all cells and hand them to `use`, a few at a time.
+
+    The counts of a cell depend on the population and its seed, not on the number of workers. `use` must not keep the
+    array of counts, which is used again.
+
+    Parameters
+    ----------
+    population : Population
+    use : callable
+    workers : int, optional
+        Threads (default: as many as cores).
+    """
+    n_cells = len(population.factors)
+    n_bins = int(np.clip(round(np.sqrt(n_cells) / 4), 1, _MOST_BINS))
+    tables = _tables(population, n_cells / n_bins)
+    boundaries = _block_boundaries(population.groups, _CELLS_PER_BLOCK_AND_BIN * n_bins)
+    n_blocks = len(boundaries) + 1
+    spaces = [_Space(len(population.means)) for _ in range(min(workers or available_cores(), n_blocks))]
+    for number, cells in enumerate(_bins(population.factors, n_bins)):
+        if not len(cells):
+            continue
+        kernels.build_tables(population.factors[cells].min(), population.factors[cells].max(), tables)
+        blocks = np.split(cells, np.searchsorted(cells, boundaries))
+
+        def draw_share(worker: int, blocks: Sequence[Integers] = blocks, number: int = number) -> None:
+            for block in range(worker, n_blocks, len(spaces)):
+                if len(blocks[block]):
+                    spaces[worker].draw(population, blocks[block], tables, child(population.seed, number, block), use)
+
+        map_threads(draw_share, range(len(spaces)), len(spaces))
+
+
+def add_up(population: Population, workers: int | None = None) -> tuple[Floats, Floats, int]:
+    """Draw all cells and add up their log1p expression by group.
+
+    Returns
+    -------
+    sums, sums_sq : float64 (groups, genes)
+        Of expression, and of its square.
+    n_empty : int
+        Cells without a count; their expression is 0.
+    """
+    sums, sums_sq = (np.zeros((population.groups[-1] + 1, len(population.means))) for _ in range(2))
+    # The logarithms of most counts are looked up.
+    mean_count = population.means.mean() * population.factors.max()
+    n_looked_up = int(np.clip(_LOOKED_UP_PER_MEAN_COUNT * mean_count, _FEWEST_LOOKED_UP, _MOST_LOOKED_UP))
+    n_empty = []
+
+    def add(cells: Integers, counts: Counts, totals: Floats) -> None:
+        logarithms = np.empty(n_looked_up, np.float32)
+        kernels.add_expression(counts, totals, population.groups[cells], logarithms, sums, sums_sq)
+        n_empty.append(int((totals == 0.0).sum()))
+
+    draw(population, add, workers)
+    return sums, sums_sq, sum(n_empty)
+
+
+def _bins(factors: Floats, n_bins: int) -> list[Integers]:
+    """Numbers of the cells of each bin, ascending, by ascending library factor.
+
+    Bins have about the same product of width and number of cells squared, which the rare bins at the ends would
+    exceed if all had equally many cells.
+    """
+    logs = np.log(factors)
+    z = special.ndtri(np.arange(1, n_bins) / n_bins)
+    edges = logs.mean() + np.sqrt(2.0) * logs.std() * z
+    number = np.searchsorted(edges, logs)
+    return np.split(np.argsort(number, kind="stable"), np.searchsorted(np.sort(number), np.arange(1, n_bins)))
+
+
+def _block_boundaries(groups: Integers, cells_per_block: int) -> Integers:
+    """First cells of all blocks but the first; a group is never cut, so that one thread adds up its cells."""
+    starts = np.flatnonzero(np.diff(groups)) + 1
+    wanted = np.arange(cells_per_block, len(groups), cells_per_block)
+    return np.unique(starts[np.searchsorted(starts, wanted).clip(max=len(starts) - 1)]) if len(starts) else starts
+
+
+def _tables(population: Population, n_draws: float) -> Tables:
+    """Empty tables for all cells; a gene with few draws, `n_draws`, for the size of its table gets none."""
+    means, dispersions = population.means, population.dispersions
+    mean = population.factors.max() * means
+    reach = mean + _REACH * np.sqrt(mean + dispersions * mean**2) + 4.0
+    exponents = np.ceil(np.log2(np.maximum(reach, 1 << _SMALLEST_EXPONENT)))
+    exponents[2.0**exponents > min(1 << kernels.LARGEST_EXPONENT, _COLUMNS_PER_DRAW * n_draws)] = -1
+    columns = np.where(exponents < 0, 0.0, 2.0**exponents).astype(np.int64)
+    return Tables(
+        means,
+        dispersions,
+        exponents.astype(np.int64),
+        np.cumsum(columns) - columns,
+        np.zeros(columns.sum(), np.uint64),
+        np.zeros(columns.sum()),
+        np.zeros(len(means)),
+    )
+
+
+class _Space:
+    """What one thread needs to draw cells."""
+
+    def __init__(self, n_genes: int) -> None:
+        lines = -(-n_genes // _LINE)
+        self.counts = np.empty((_CELLS_AT_A_TIME, _LINE * (lines + 1 - lines % 2)), np.uint32)
+        self.words = np.empty(kernels.GENES_AT_A_TIME * _CELLS_AT_A_TIME, np.uint64)
+        self.n_genes = n_genes
+
+    def draw(
+        self,
+        population: Population,
+        cells: Integers,
+        tables: Tables,
+        seed: np.random.SeedSequence,
+        use: UseOfCells,
+    ) -> None:
+        effects = population.effects
+        state, many_states = stream(child(seed, 0)), lanes(child(seed, 1))
+        for part in np.array_split(cells, -(-len(cells) // _CELLS_AT_A_TIME)):
+            factors = population.factors[part]
+            counts = self.counts[: len(part)]
+            words = self.words[: kernels.GENES_AT_A_TIME * len(part)]
+            kernels.draw_unaffected(factors, tables, many_states, state, words, counts)
+            kernels.apply_effects(
+                factors,
+                population.perturbations[part],
+                effects.starts,
+                effects.genes,
+                effects.upward,
+                population.epsilon,
+                population.means,
+                population.dispersions,
+                state,
+                counts,
+            )
+            totals = np.empty(len(part))
+            kernels.library_sizes(counts, self.n_genes, totals)
+            use(part, counts, totals)

@@ -1,0 +1,96 @@
+"""What a simulated data set is made of: the eight parameters of table 1, and the spread of library sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# Standard deviation of the log library factor, which the paper estimated in norman19.
+SIGMA_L = 0.1714
+
+# The least value of each number of things: a variance takes two cells.
+_LEAST = {"g": 1, "n_0": 2, "n_p": 2, "k": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """Parameters of a simulated data set (table 1, equations 1 to 5); the defaults are near the middle of the table.
+
+    Attributes
+    ----------
+    g : int
+        Genes.
+    n_0 : int
+        Control cells, at least 2.
+    n_p : int
+        Cells of each perturbation, at least 2.
+    k : int
+        Perturbations.
+    beta : float
+        Control bias, at least 0: 0 for a control that is the centre of the perturbed cells before their own effects,
+        1 for the shift that the gene parameters hold, 2 for twice that.
+    delta : float
+        Probability that a perturbation affects a gene, in [0, 1].
+    epsilon : float
+        Factor by which an affected gene's mean is multiplied or divided, above 1.
+    mu_l : float
+        Mean of the log of the library factors: a cell's counts are exp(mu_l) times the gene parameters' means.
+    sigma_l : float
+        Standard deviation of the log of the library factors, at least 0.
+
+    Raises
+    ------
+    TypeError
+        A number of cells, genes or perturbations is no integer, or another parameter no number.
+    ValueError
+        A parameter is outside its range.
+
+    Examples
+    --------
+    >>> SimulationConfig(g=1000, n_0=100, n_p=20, k=10).n_entries
+    300000
+    """
+
+    g: int = 4600
+    n_0: int = 300
+    n_p: int = 50
+    k: int = 140
+    beta: float = 1.0
+    delta: float = 0.05
+    epsilon: float = 3.0
+    mu_l: float = 1.0
+    sigma_l: float = SIGMA_L
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise TypeError(f"{name} is {value!r}; it must be an integer")
+            if value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
+        for name in ("beta", "delta", "epsilon", "mu_l", "sigma_l"):
+            value = getattr(self, name)
+            try:
+                finite = math.isfinite(value)
+            except TypeError:
+                raise TypeError(f"{name} is {value!r}; it must be a number") from None
+            if not finite:
+                raise ValueError(f"{name} is {value}; it must be finite")
+        if self.beta < 0:
+            raise ValueError(f"beta is {self.beta}; it must be at least 0")
+        if not 0 <= self.delta <= 1:
+            raise ValueError(f"delta is {self.delta}; it is a probability and must be in [0, 1]")
+        if self.epsilon <= 1:
+            raise ValueError(f"epsilon is {self.epsilon}; it must be above 1, since effects are epsilon and 1/epsilon")
+        if self.sigma_l < 0:
+            raise ValueError(f"sigma_l is {self.sigma_l}; it must be at least 0")
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells, control included."""
+        return self.n_0 + self.k * self.n_p
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries of the matrix of cells x genes."""
+        return self.n_cells * self.g

@@ -1,0 +1,426 @@
+"""Gene parameters from raw counts: maximum-likelihood negative binomial distributions, one gene at a time.
+
+Counts of a gene are taken as draws from one negative binomial distribution of mean mu and size theta, without
+correction for library sizes, as the paper does (section 3.1). The likelihood depends on the cells through the
+histogram of their counts only, so that one pass over the cells is all that is read of them. Its maximum is at mu = mean
+count, and at the alpha = 1 / theta at which
+
+    n m^2 g(alpha m) = sum over k >= 1 of k T_k / (1 + alpha k),    g(z) = (z - log(1 + z)) / z^2
+
+with n cells, mean m, and T_k cells of more than k counts. There is one such alpha above 0 if the variance (with n in
+the denominator) exceeds the mean; otherwise the maximum is at alpha = 0, the Poisson distribution. In this form
+nothing cancels when alpha is small or counts are large, as it does in sums of digamma functions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design import checks
+from diversity_by_design.executors import available_cores, map_threads
+from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
+from diversity_by_design.simulator.parameters import GeneParameters
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = npt.NDArray[np.float64]
+
+# How a fit can end.
+ENDS = ("converged", "no overdispersion", "no counts", "not converged")
+_CONVERGED, _POISSON, _EMPTY, _FAILED = range(4)
+
+# A variance that exceeds the mean by less than this part of it does not exceed it: what rounding can feign.
+_LEAST_EXCESS = 1e-9
+# Relative change of alpha below which it is found, and how many steps that may take (bisection alone takes 60).
+_TOLERANCE = 1e-10
+_MOST_STEPS = 200
+
+_GENES_PER_TASK = 256
+
+
+@numba.njit(nogil=True, cache=True)
+def _score(
+    alpha: float, mean: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray, present: int
+) -> tuple[float, float]:
+    """Left minus right side of the equation above, and its derivative with respect to alpha."""
+    z = alpha * mean
+    if z < 0.01:
+        g = 1 / 2 - z * (1 / 3 - z * (1 / 4 - z * (1 / 5 - z * (1 / 6 - z * (1 / 7 - z * (1 / 8 - z / 9))))))
+        slope = -1 / 3 + z * (2 / 4 - z * (3 / 5 - z * (4 / 6 - z * (5 / 7 - z * (6 / 8 - z * 7 / 9)))))
+    else:
+        g = (z - math.log1p(z)) / z**2
+        slope = (1 / (1 + z) - 2 * g) / z
+    total = square = 0.0
+    above, start = present, 1
+    for position in range(len(counts)):
+        # `above` cells have more than k counts, for k up to the next count that occurs.
+        part = part_square = 0.0
+        for k in range(start, counts[position]):
+            term = k / (1 + alpha * k)
+            part += term
+            part_square += term * term
+        total += above * part
+        square += above * part_square
+        above -= cells[position]
+        start = counts[position]
+    return n_cells * mean**2 * g - total, n_cells * mean**3 * slope + square
+
+
+@numba.njit(nogil=True, cache=True)
+def _solve(mean: float, excess: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray) -> tuple[float, bool]:
+    """Alpha at which the score is 0, and whether it was found: Newton's steps in log alpha, kept within a bracket."""
+    present = cells.sum()
+    low, high = -np.inf, np.inf
+    at = math.log(excess / mean**2)  # the moment estimate
+    for _ in range(_MOST_STEPS):
+        alpha = math.exp(at)
+        score, slope = _score(alpha, mean, n_cells, counts, cells, present)
+        if score < 0:
+            low = at
+        else:
+            high = at
+        following = at - score / (alpha * slope) if slope > 0 else np.nan
+        # With alpha near 0, rounding may keep steps from becoming that small; the bracket still closes.
+        if abs(following - at) < _TOLERANCE or high - low < _TOLERANCE:
+            return math.exp(at), True
+        # Where the bracket is still open, a step is at most tenfold.
+        least, most = max(low, at - 2.3), min(high, at + 2.3)
+        at = following if least < following < most else (least + most) / 2
+    return math.exp(at), False
+
+
+@numba.njit(nogil=True, cache=True)
+def _fit(
+    indptr: npt.NDArray,
+    indices: npt.NDArray,
+    data: npt.NDArray,
+    n_cells: int,
+    first: int,
+    last: int,
+    mean: npt.NDArray,
+    theta: npt.NDArray,
+    end: npt.NDArray,
+) -> None:
+    """Fit the genes from `first` up to `last`; the CSR matrix (genes, counts) holds histograms of counts above 0."""
+    for gene in range(first, last):
+        counts = indices[indptr[gene] : indptr[gene + 1]]
+        cells = data[indptr[gene] : indptr[gene + 1]]
+        if len(counts) == 0:
+            mean[gene], theta[gene], end[gene] = 0.0, np.nan, _EMPTY
+            continue
+        average = (counts * cells).sum() / n_cells
+        deviation = counts - average
+        variance = ((cells * deviation * deviation).sum() + (n_cells - cells.sum()) * average**2) / n_cells
+        mean[gene] = average
+        if variance - average <= _LEAST_EXCESS * average:
+            theta[gene], end[gene] = np.inf, _POISSON
+            continue
+        alpha, found = _solve(average, variance - average, n_cells, counts, cells)
+        theta[gene], end[gene] = 1 / alpha, _CONVERGED if found else _FAILED
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterEstimates:
+    """Estimates of gene parameters and of the spread of library sizes.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per gene: `gene`, and for control, perturbed and all cells (`..._control`, `..._perturbed`,
+        `..._all_cells`) `mu`, the mean count; `theta`, the size of the negative binomial distribution (1 / alpha of
+        nb2), infinite without overdispersion and NaN without counts; and `fit`, how the fit ended: "converged",
+        "no overdispersion", "no counts" or "not converged".
+    library : DataFrame
+        One row for control, perturbed and all cells: `cells`, `n_cells`, `n_empty` (cells of library size 0, left
+        out of what follows), `log_mean` and `sigma_l`, the mean and the standard deviation (n - 1) of the natural
+        log of the library size.
+    library_sizes : float64 array (cells,)
+    histograms : CountHistograms
+        What the fits were made from.
+    """
+
+    table: pd.DataFrame
+    library: pd.DataFrame
+    library_sizes: Floats
+    histograms: CountHistograms
+
+    @property
+    def sigma_l(self) -> float:
+        """Standard deviation of the log library size over all cells; NaN with fewer than two that are not empty."""
+        return float(self.library.set_index("cells")["sigma_l"]["all_cells"])
+
+    @property
+    def problems(self) -> list[str]:
+        """Which genes have no parameters, or doubtful ones, as sentences; empty if none."""
+        problems = []
+        absent = int(self._absent.sum())
+        if absent:
+            problems.append(
+                f"{absent:,} of {len(self.table):,} genes have no counts in any cell; gene parameters leave them out"
+            )
+        for cells in GROUPS:
+            failed = self.table.loc[self.table[f"fit_{cells}"] == ENDS[_FAILED], "gene"]
+            if len(failed):
+                problems.append(f"{_spoken(cells)}: {len(failed):,} fits did not converge: {checks.listed(failed)}")
+        return problems
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the estimates must know, `problems` included, as sentences."""
+        notes = []
+        for cells in GROUPS:
+            ends = self.table[f"fit_{cells}"]
+            notes.append(
+                f"{_spoken(cells)}: {(ends == ENDS[_POISSON]).sum():,} of {len(ends):,} genes show no overdispersion "
+                f"(variance at most the mean; theta is infinite), {(ends == ENDS[_EMPTY]).sum():,} have no counts "
+                "(theta is undefined; gene parameters take that of all cells)"
+            )
+        for _, row in self.library.iterrows():
+            if row["n_empty"]:
+                notes.append(
+                    f"{_spoken(row['cells'])}: {row['n_empty']:,} of {row['n_cells']:,} cells have no counts and are "
+                    "left out of sigma_l"
+                )
+        return notes + self.problems
+
+    @property
+    def _absent(self) -> npt.NDArray[np.bool_]:
+        return (self.table["fit_all_cells"] == ENDS[_EMPTY]).to_numpy()
+
+    def gene_parameters(self, theta: Cells = "control") -> GeneParameters:
+        """Parameters to simulate from: both means, and one theta per gene, as in equation 1.
+
+        Genes without counts in any cell are left out; `notes` says how many.
+
+        Parameters
+        ----------
+        theta : {"control", "perturbed", "all_cells"}
+            The cells whose theta is taken. Control cells (the default) are alike, while the variance of the others
+            holds the effects of perturbations too, which a simulation adds itself. Where these cells have no counts
+            of a gene, its theta in all cells is taken.
+
+        Raises
+        ------
+        ValueError
+            `theta` names no group of cells, or no gene has counts.
+        """
+        if theta not in GROUPS:
+            raise ValueError(f"theta is {theta!r}; it must be one of {checks.listed(GROUPS)}")
+        table = self.table[~self._absent]
+        if not len(table):
+            raise ValueError("no gene has counts in any cell, so there are no gene parameters")
+        return GeneParameters(
+            pd.Index(table["gene"], name=None),
+            table["mu_control"].to_numpy(),
+            table["mu_perturbed"].to_numpy(),
+            table[f"theta_{theta}"].fillna(table["theta_all_cells"]).to_numpy(),
+        )
+
+
+def estimate(
+    counts: Any,
+    is_control: npt.ArrayLike,
+    genes: pd.Index,
+    library_sizes: npt.ArrayLike | None = None,
+    workers: int | None = None,
+    *,
+    where: str = "counts",
+) -> ParameterEstimates:
+    """Estimate the parameters of every gene in control, perturbed and all cells.
+
+    Library sizes are no part of the fit, so that their spread is in theta too: it adds about sigma_l^2 to 1 / theta.
+
+    Parameters
+    ----------
+    counts : array, sparse matrix, anndata sparse dataset, h5py.Dataset or StoredMatrix (cells, genes)
+        Raw counts; what is on disk is read block by block.
+    is_control : bool array (cells,)
+    genes : pandas.Index (genes,)
+    library_sizes : array (cells,), optional
+        Total counts of each cell (default: of these genes), for sigma_l only.
+    workers : int, optional
+        Threads (default: as many as cores); they do not change the result.
+    where : str
+        What to call `counts` in error messages.
+
+    Raises
+    ------
+    ValueError
+        Values are negative, not finite, not whole or above 16,777,216; shapes disagree; there are fewer than two
+        control or perturbed cells; gene names are not unique; a library size is negative or not finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> counts = rng.negative_binomial(2.0, 2.0 / (2.0 + 5.0), (4000, 1))  # theta = 2, mean 5
+    >>> estimates = estimate(counts, np.arange(4000) < 2000, pd.Index(["A"]))
+    >>> estimates.table[["mu_control", "theta_control", "fit_control"]].round(1)
+       mu_control  theta_control fit_control
+    0         5.0            2.0   converged
+    """
+    is_control = np.asarray(is_control, dtype=bool)
+    genes = pd.Index(genes)
+    if tuple(counts.shape) != (len(is_control), len(genes)):
+        raise ValueError(
+            f"{where} has shape {tuple(counts.shape)}, but is_control lists {len(is_control)} cells and genes "
+            f"{len(genes)} genes"
+        )
+    checks.unique_names(genes, "gene", where)
+    for kind, number in (("control", is_control.sum()), ("perturbed", (~is_control).sum())):
+        if number < 2:
+            raise ValueError(f"{where}: {number} {kind} cell(s); at least 2 are needed to estimate a variance")
+    histograms = count_histograms(counts, is_control, genes, where)
+    sizes = histograms.total_counts if library_sizes is None else np.asarray(library_sizes, dtype=np.float64)
+    if sizes.shape != is_control.shape:
+        raise ValueError(f"library_sizes has shape {sizes.shape}, but there are {len(is_control)} cells")
+    if not (np.isfinite(sizes) & (sizes >= 0)).all():
+        raise ValueError("library_sizes holds values that are negative or not finite; they are total counts of cells")
+    workers = workers or available_cores()
+    table = {"gene": genes} | {
+        f"{name}_{cells}": values for cells in GROUPS for name, values in _fit_cells(histograms, cells, workers).items()
+    }
+    return ParameterEstimates(pd.DataFrame(table), _library(sizes, is_control), sizes, histograms)
+
+
+def estimate_from_anndata(
+    adata: AnnData,
+    *,
+    perturbation: str = "condition",
+    control: str = "control",
+    layer: str | None = "counts",
+    library_size: str | None = None,
+    workers: int | None = None,
+) -> ParameterEstimates:
+    """Estimate from an AnnData, in memory or backed.
+
+    Parameters
+    ----------
+    adata : AnnData
+    perturbation, control : str
+        The column of `obs` that labels cells, and the label of unperturbed ones.
+    layer : str, optional
+        Layer that holds the raw counts; None for `X`.
+    library_size : str, optional
+        Column of `obs` that holds total counts (default: sums over the genes here).
+    workers : int, optional
+        Threads (default: as many as cores).
+
+    Raises
+    ------
+    KeyError
+        No such column, layer or control label.
+    ValueError
+        What `estimate` refuses, or cells without a label.
+    """
+    from diversity_by_design.statistics import expression_matrix
+
+    return estimate(
+        expression_matrix(adata, layer),
+        _is_control(adata.obs, perturbation, control),
+        adata.var_names,
+        None if library_size is None else checks.obs_column(adata.obs, library_size).to_numpy(),
+        workers,
+        where="X" if layer is None else f"layers[{layer!r}]",
+    )
+
+
+def estimate_from_file(
+    path: Path | str, *, perturbation: str = "condition", control: str = "control", workers: int | None = None
+) -> ParameterEstimates:
+    """Estimate from a prepared data set, whose counts are read block by block.
+
+    Memory is that of the histograms and of one block, whatever the number of cells.
+
+    Parameters
+    ----------
+    path : Path or str
+        An h5ad file with raw counts in the layer ``counts``; total counts are those in ``obs["ncounts"]`` where that
+        exists, since they count genes that preparation left out.
+    perturbation, control : str
+        The column of `obs` that labels cells, and the label of unperturbed ones.
+    workers : int, optional
+        Threads (default: as many as cores).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    KeyError
+        No layer ``counts``, no such column or control label.
+    ValueError
+        What `estimate` refuses, or a damaged file.
+    """
+    from diversity_by_design.datasets.prepare import LIBRARY_SIZE
+    from diversity_by_design.datasets.reading import H5adFile
+
+    with H5adFile(Path(path)) as file:
+        counts = file.matrix("layers/counts")
+        if counts is None:
+            raise KeyError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
+        return estimate(
+            counts,
+            _is_control(file.obs, perturbation, control),
+            file.var.index,
+            file.obs[LIBRARY_SIZE].to_numpy() if LIBRARY_SIZE in file.obs else None,
+            workers,
+            where=f"{path}: layers['counts']",
+        )
+
+
+def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int) -> dict[str, npt.NDArray]:
+    """`mu`, `theta` and `fit` of every gene."""
+    of_cells, n_cells = histograms.of(cells)
+    n_genes = of_cells.shape[0]
+    mean, theta, end = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, np.int8)
+
+    def fit(first: int) -> None:
+        _fit(
+            of_cells.indptr,
+            of_cells.indices.astype(np.int64, copy=False),
+            of_cells.data,
+            n_cells,
+            first,
+            min(first + _GENES_PER_TASK, n_genes),
+            mean,
+            theta,
+            end,
+        )
+
+    map_threads(fit, range(0, n_genes, _GENES_PER_TASK), workers)
+    return {"mu": mean, "theta": theta, "fit": np.array(ENDS, dtype=object)[end]}
+
+
+def _library(sizes: Floats, is_control: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """Mean and standard deviation of log library sizes, as `ParameterEstimates.library`."""
+    rows = []
+    for cells, chosen in zip(GROUPS, (is_control, ~is_control, np.ones_like(is_control)), strict=True):
+        logs = np.log(sizes[chosen & (sizes > 0)])
+        rows.append(
+            {
+                "cells": cells,
+                "n_cells": int(chosen.sum()),
+                "n_empty": int((chosen & (sizes == 0)).sum()),
+                "log_mean": logs.mean() if len(logs) else np.nan,
+                "sigma_l": logs.std(ddof=1) if len(logs) > 1 else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _is_control(obs: pd.DataFrame, perturbation: str, control: str) -> npt.NDArray[np.bool_]:
+    labels = checks.obs_column(obs, perturbation).astype(str)
+    checks.control_label(labels.unique(), control, perturbation)
+    return (labels == control).to_numpy()
+
+
+def _spoken(cells: str) -> str:
+    return "all cells" if cells == "all_cells" else f"{cells} cells"

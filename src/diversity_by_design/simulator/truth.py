@@ -1,0 +1,152 @@
+"""What a simulated data set is before any cell is drawn: its genes, their means, and which of them are affected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design.simulator.config import SimulationConfig
+from diversity_by_design.simulator.parameters import GeneParameters
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+# What each stream of random numbers of a data set is for; a stream depends on the seed and its number alone.
+_GENES, _EFFECTS, _CONTROL_FACTORS, _FACTORS, CONTROL_COUNTS, COUNTS = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Which genes each perturbation affects (equation 4).
+
+    Attributes
+    ----------
+    starts : int (perturbations + 1,)
+        The pairs of perturbation p are elements ``starts[p]`` to ``starts[p + 1]`` of the other two.
+    genes : int (affected pairs,)
+        Positions of affected genes, ascending within a perturbation.
+    upward : bool (affected pairs,)
+        Whether the gene's mean is multiplied by epsilon, or else divided.
+    """
+
+    starts: Integers
+    genes: Integers
+    upward: npt.NDArray[np.bool_]
+
+    @property
+    def n_affected(self) -> Integers:
+        """Number of affected genes (perturbations,)."""
+        return np.diff(self.starts)
+
+    def directions(self, n_genes: int) -> npt.NDArray[np.int8]:
+        """Matrix (perturbations, genes): 1 where a gene goes up, -1 where it goes down, else 0."""
+        matrix = np.zeros((len(self.starts) - 1, n_genes), np.int8)
+        rows = np.repeat(np.arange(len(matrix)), self.n_affected)
+        matrix[rows, self.genes] = np.where(self.upward, 1, -1)
+        return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A simulated data set before any cell is drawn.
+
+    Attributes
+    ----------
+    config : SimulationConfig
+    genes : pandas.Index (g,)
+        Names of the genes drawn.
+    mean_control : float64 (g,)
+        Mean counts of a control cell at library factor 1: mu_c.
+    mean_base : float64 (g,)
+        The same of a perturbed cell, before its perturbation's effects: mu_c + beta (mu_all - mu_c), at least 0.
+    dispersion : float64 (g,)
+        1 / theta; 0 for a gene without overdispersion.
+    effects : Effects
+    control_factors : float64 (n_0,)
+        Library factors of the control cells (equation 5).
+    factors : float64 (k * n_p,)
+        Those of the perturbed cells, by perturbation.
+    n_clipped : int
+        Genes whose base mean would be negative, and is 0 instead.
+    """
+
+    config: SimulationConfig
+    genes: pd.Index
+    mean_control: Floats
+    mean_base: Floats
+    dispersion: Floats
+    effects: Effects
+    control_factors: Floats
+    factors: Floats
+    n_clipped: int
+
+
+def child(seed: int | np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    """Seed that depends on `seed` and the numbers of `key` alone (unlike `spawn`, which counts its calls)."""
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
+
+
+def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int | np.random.SeedSequence) -> Truth:
+    """Draw the genes, effects and library factors of a data set (equations 2 to 5).
+
+    Raises
+    ------
+    ValueError
+        There are fewer gene parameters than genes to simulate, or means so large that counts would not fit into
+        32 bits.
+    """
+    rng = {number: np.random.default_rng(child(seed, number)) for number in range(CONTROL_COUNTS)}
+    chosen = parameters.draw(config.g, rng[_GENES])
+    mean_control = parameters.mu_control[chosen]
+    shifted = mean_control + config.beta * (parameters.mu_perturbed[chosen] - mean_control)
+    truth = Truth(
+        config=config,
+        genes=parameters.genes[chosen],
+        mean_control=mean_control,
+        mean_base=np.maximum(shifted, 0.0),
+        dispersion=1.0 / parameters.theta[chosen],
+        effects=_draw_effects(config, rng[_EFFECTS]),
+        control_factors=rng[_CONTROL_FACTORS].lognormal(config.mu_l, config.sigma_l, config.n_0),
+        factors=rng[_FACTORS].lognormal(config.mu_l, config.sigma_l, config.k * config.n_p),
+        n_clipped=int((shifted < 0.0).sum()),
+    )
+    _check_counts(truth)
+    return truth
+
+
+def _check_counts(truth: Truth) -> None:
+    """Raise ValueError if counts might not fit into 32 bits: chances below e**-50 are none."""
+    factor = max(truth.control_factors.max(), truth.factors.max())
+    means = factor * np.maximum(truth.mean_control, truth.config.epsilon * truth.mean_base)
+    largest = means * (1.0 + 50.0 * truth.dispersion)
+    gene = int(np.argmax(largest))
+    if not largest[gene] < 2.0**32:
+        raise ValueError(
+            f"gene {truth.genes[gene]}: a mean of {means[gene]:.3g} counts with dispersion {truth.dispersion[gene]:.3g} "
+            f"may give counts of more than 32 bits; lower mu_l (it is {truth.config.mu_l}, and cells have up to "
+            f"{factor:.3g} times the counts of the gene parameters) or leave the gene out of the gene parameters"
+        )
+
+
+def _draw_effects(config: SimulationConfig, rng: np.random.Generator) -> Effects:
+    pairs = _successes(config.k * config.g, config.delta, rng)
+    starts = np.searchsorted(pairs, config.g * np.arange(config.k + 1))
+    return Effects(starts, pairs % config.g, rng.random(len(pairs)) < 0.5)
+
+
+def _successes(n: int, probability: float, rng: np.random.Generator) -> Integers:
+    """Return which of `n` independent trials succeed, drawn by the gaps between successes."""
+    if probability == 0.0:
+        return np.empty(0, np.int64)
+    found, last = [], -1
+    while last < n:
+        gaps = rng.geometric(probability, size=int(1.1 * (n - last) * probability) + 16)
+        positions = last + np.cumsum(np.minimum(gaps, n + 1))
+        found.append(positions)
+        last = positions[-1]
+    positions = np.concatenate(found)
+    return positions[positions < n]
