@@ -126,7 +126,7 @@ def _check_counts(truth: Truth) -> None:
     gene = int(np.argmax(largest))
     if not largest[gene] < 2.0**32:
         raise ValueError(
-            f"gene {truth.genes[gene]}: a mean of {means[gene]:.3g} counts with dispersion {truth.dispersion[gene]:.3g} "
+            f"gene {truth.genes[gene]}: mean {means[gene]:.3g} with dispersion {truth.dispersion[gene]:.3g} "
             f"may give counts of more than 32 bits; lower mu_l (it is {truth.config.mu_l}, and cells have up to "
             f"{factor:.3g} times the counts of the gene parameters) or leave the gene out of the gene parameters"
         )
