@@ -5,9 +5,10 @@ Everything here is computed from grouped statistics and returned as tidy tables 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,28 @@ from diversity_by_design.statistics import FloatArray, PerturbationStatistics
 Truth = Literal["paper", "second_half"]
 Halves = tuple[PerturbationStatistics, PerturbationStatistics]
 
-# Columns of `value` in the tables, in the order of figure 6.
-METRICS = (
-    "mse",
-    "wmse",
-    "r2_delta",
-    "weighted_r2_delta",
-    "pearson_delta",
-    "pearson_delta_degs",
-    "pearson_delta_control",
+# Metrics of figure 6, in its order: functions of truth and prediction, and of an object with the other arguments of
+# `metric_values` as attributes.
+DEFINITIONS: Mapping[str, Callable[[FloatArray, FloatArray, Any], FloatArray]] = MappingProxyType(
+    {
+        "mse": lambda truth, prediction, _: metrics.mse(truth, prediction),
+        "wmse": lambda truth, prediction, known: metrics.wmse(truth, prediction, known.weights),
+        "r2_delta": lambda truth, prediction, known: metrics.r2_delta(truth, prediction, known.perturbed_mean),
+        "weighted_r2_delta": lambda truth, prediction, known: metrics.r2_delta(
+            truth, prediction, known.perturbed_mean, known.weights
+        ),
+        "pearson_delta": lambda truth, prediction, known: metrics.pearson_delta(
+            truth, prediction, known.perturbed_mean
+        ),
+        "pearson_delta_degs": lambda truth, prediction, known: metrics.pearson_delta(
+            truth, prediction, known.perturbed_mean, known.is_deg
+        ),
+        "pearson_delta_control": lambda truth, prediction, known: metrics.pearson_delta(
+            truth, prediction, known.control_mean
+        ),
+    }
 )
+METRICS = tuple(DEFINITIONS)
 DUPLICATE = "technical_duplicate"
 
 # Quantile ranges of the number of DEGs (figure 9).
@@ -136,15 +149,8 @@ def metric_values(
     dict of metric to array (perturbations,)
         Pearson on DEGs is NaN with fewer than two of them; see `diversity_by_design.metrics` for the others.
     """
-    return {
-        "mse": metrics.mse(truth, prediction),
-        "wmse": metrics.wmse(truth, prediction, weights),
-        "r2_delta": metrics.r2_delta(truth, prediction, perturbed_mean),
-        "weighted_r2_delta": metrics.r2_delta(truth, prediction, perturbed_mean, weights),
-        "pearson_delta": metrics.pearson_delta(truth, prediction, perturbed_mean),
-        "pearson_delta_degs": metrics.pearson_delta(truth, prediction, perturbed_mean, is_deg),
-        "pearson_delta_control": metrics.pearson_delta(truth, prediction, control_mean),
-    }
+    known = SimpleNamespace(perturbed_mean=perturbed_mean, control_mean=control_mean, weights=weights, is_deg=is_deg)
+    return {name: define(truth, prediction, known) for name, define in DEFINITIONS.items()}
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric")) -> pd.DataFrame:

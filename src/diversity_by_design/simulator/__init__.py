@@ -7,8 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diversity_by_design.simulator.audit import Metric, sweep
     from diversity_by_design.simulator.config import SimulationConfig
     from diversity_by_design.simulator.parameters import GeneParameters
+    from diversity_by_design.simulator.predictors import Context, Predictor, dial
+    from diversity_by_design.simulator.random_sweep import run_random_sweep
+    from diversity_by_design.simulator.ranges import Range, SweepRanges
     from diversity_by_design.simulator.simulation import (
         SimulationResult,
         simulate,
@@ -17,21 +21,37 @@ if TYPE_CHECKING:
     )
 
 _HOME_OF = {
+    "Context": "predictors",
     "GeneParameters": "parameters",
+    "Metric": "audit",
+    "Predictor": "predictors",
+    "Range": "ranges",
     "SimulationConfig": "config",
     "SimulationResult": "simulation",
+    "SweepRanges": "ranges",
+    "dial": "predictors",
+    "run_random_sweep": "random_sweep",
     "simulate": "simulation",
     "simulate_anndata": "simulation",
     "simulate_statistics": "simulation",
+    "sweep": "audit",
 }
 
 __all__ = [
+    "Context",
     "GeneParameters",
+    "Metric",
+    "Predictor",
+    "Range",
     "SimulationConfig",
     "SimulationResult",
+    "SweepRanges",
+    "dial",
+    "run_random_sweep",
     "simulate",
     "simulate_anndata",
     "simulate_statistics",
+    "sweep",
 ]
 
 

@@ -20,7 +20,7 @@ _TO_UNIT = 2.0**-53
 # From here on transformed rejection beats counting exponential gaps.
 _LARGE_MEAN = 10.0
 # Below this mean counting through the probabilities is fastest.
-_INVERTED_MEAN = 16.0
+_INVERTED_MEAN = 8.0
 # Far below what adding up probabilities can tell from zero, and reached beyond the mode only.
 NEGLIGIBLE = 1e-20
 

@@ -1,0 +1,268 @@
+"""The random sweep: data sets of table 1's ranges, simulated wherever there are cores, in a table that grows safely."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from diversity_by_design.executors import Outcome, executor
+from diversity_by_design.simulator.config import SimulationConfig
+from diversity_by_design.simulator.evaluation import METRICS
+from diversity_by_design.simulator.parameters import GeneParameters
+from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
+from diversity_by_design.simulator.store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Raise it when a change of the simulator changes results: tables made before are then not continued.
+MODEL_VERSION = 1
+
+RESULTS = (*METRICS, "fraction_affected")
+SCHEMA: dict[str, type] = {
+    "dataset": int,
+    **dict.fromkeys(("g", "n_0", "n_p", "k"), int),
+    **dict.fromkeys(("beta", "delta", "epsilon", "mu_l", "sigma_l"), float),
+    **dict.fromkeys(RESULTS, float),
+    "error": str,
+}
+
+
+@dataclass(frozen=True)
+class SweepTask:
+    """One data set of a sweep: its position, what it is made of, and the seed of its simulation."""
+
+    dataset: int
+    config: SimulationConfig
+    seed: np.random.SeedSequence
+
+
+def simulate_row(task: SweepTask, parameters: GeneParameters, device: str) -> dict[str, float]:
+    """Simulate one data set of a sweep on one core; its metrics."""
+    from diversity_by_design.simulator.simulation import simulate
+
+    return simulate(task.config, parameters, task.seed, device=device, workers=1).metrics
+
+
+def run_random_sweep(
+    n_datasets: int,
+    *,
+    seed: int,
+    parameters: GeneParameters,
+    path: Path,
+    ranges: SweepRanges | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    max_entries: int | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: bool = True,
+    simulate_one: Callable[[SweepTask, GeneParameters, str], Mapping[str, float]] = simulate_row,
+) -> pd.DataFrame:
+    """Simulate data sets of random parameters and score the perturbed mean on each (section 3.1).
+
+    A data set depends on the seed and its position alone. So a sweep that was stopped or killed goes on where it was,
+    one of more data sets keeps those of one of fewer, and the table is the same in the end, wherever it was made.
+
+    Parameters
+    ----------
+    n_datasets : int
+    seed : int
+    parameters : GeneParameters
+        Table that the genes of every data set are drawn from.
+    path : Path
+        Parquet file of the results. The largest data sets come first, so while the sweep runs, the table is no random
+        sample.
+    ranges : SweepRanges, optional
+        Default: table 1.
+    workers : int, optional
+        Processes of this machine (default: as many as cores).
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead.
+    max_entries : int, optional
+        Bound on the size (cells x genes) of a data set, see `SweepRanges.draw`.
+    device : "cpu" or "cuda"
+    force : bool
+        Start anew, whatever is at `path`.
+    progress : bool
+        Show a bar on a terminal.
+    simulate_one : callable
+        What is done with a data set: a function of a module, of a `SweepTask`, the gene parameters and the device,
+        that returns the metrics.
+
+    Returns
+    -------
+    DataFrame
+        One row per data set: `dataset`, `g`, `n_0`, `n_p`, `k`, `beta`, `delta`, `epsilon`, `mu_l`, `sigma_l`;
+        ``{pearson_delta,mse,mae}_{all,affected,degs_vs_control,degs_vs_rest}``, medians over perturbations;
+        `fraction_affected`; and `error`, which is empty unless the data set failed. Then its metrics are NaN, and the
+        next run tries it again. `sweep_notes` says what a reader of the table must know.
+
+    Raises
+    ------
+    ValueError
+        The ranges ask for more genes than `parameters` has; no data set is within `max_entries`; or `path` holds a
+        sweep of another seed, ranges, gene parameters, bound, device or version of the simulator, or is in use.
+    ConnectionError
+        The scheduler cannot be reached.
+    """
+    tasks, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
+    with open_store(Path(path), SCHEMA, made_with, force=force) as store:
+        finished = store.finished
+        # The largest first, so that no worker is left with one when the others are done.
+        missing = sorted(
+            (task for task in tasks if task.dataset not in finished),
+            key=lambda task: task.config.n_entries,
+            reverse=True,
+        )
+        if missing:
+            total = sum(task.config.n_entries for task in tasks)
+            left = sum(task.config.n_entries for task in missing)
+            n_done, n_failed = n_datasets - len(missing), 0
+            with (
+                executor(workers, scheduler) as place,
+                # By entries, since the time left depends on them.
+                tqdm(
+                    desc="sweep",
+                    total=total,
+                    initial=total - left,
+                    unit=" entries",
+                    unit_scale=True,
+                    smoothing=0.1,
+                    disable=None if progress else True,
+                ) as bar,
+            ):
+                for index, outcome in place.run(simulate_one, missing, shared=(parameters, device)):
+                    task = missing[index]
+                    store.append(_row(task, outcome))
+                    n_done += 1
+                    n_failed += bool(outcome.error)
+                    failed = f", {n_failed} failed" if n_failed else ""
+                    bar.set_postfix_str(f"{n_done}/{n_datasets} data sets{failed}", refresh=False)
+                    bar.update(task.config.n_entries)
+        table = store.table()
+    return table[table["dataset"] < n_datasets].reset_index(drop=True)
+
+
+def check_random_sweep(
+    n_datasets: int,
+    *,
+    seed: int,
+    parameters: GeneParameters,
+    path: Path,
+    ranges: SweepRanges | None = None,
+    max_entries: int | None = None,
+    device: str = "cpu",
+    force: bool = False,
+) -> None:
+    """Raise what `run_random_sweep` would with these arguments, for a program that does something else first.
+
+    Nothing is simulated, and nothing that is at `path` is lost.
+
+    Raises
+    ------
+    ValueError
+        As of `run_random_sweep`.
+    """
+    _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
+    if not force:
+        with open_store(Path(path), SCHEMA, made_with):
+            pass
+
+
+def sweep_notes(
+    table: pd.DataFrame, *, seed: int, ranges: SweepRanges | None = None, max_entries: int | None = None
+) -> list[str]:
+    """What a reader of a sweep's table must know: how the size was bounded, what failed, what is undefined.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result of `run_random_sweep`.
+    seed, ranges, max_entries
+        What it was made with.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    ranges = ranges or SweepRanges()
+    notes = []
+    if max_entries is not None:
+        n_redrawn = sum(ranges.draw(seed, dataset, max_entries)[1] for dataset in table["dataset"])
+        notes.append(
+            f"Data sets have at most {max_entries:,} entries (cells x genes): {n_redrawn:,} larger ones were drawn "
+            f"besides the {len(table):,} kept, so g, n_0, n_p and k are smaller than their ranges suggest, and not "
+            "independent."
+        )
+    failed = table[table["error"] != ""]
+    if len(failed):
+        causes = failed["error"].value_counts()
+        notes.append(
+            f"{len(failed):,} of {len(table):,} data sets failed and are left out; the same command tries them again. "
+            f"The most frequent error ({causes.iloc[0]:,} times): {causes.index[0]}"
+        )
+    undefined = table.loc[table["error"] == "", list(RESULTS)].isna().sum()
+    undefined = undefined[undefined > 0]
+    if len(undefined):
+        counts = ", ".join(f"{name} {count:,}" for name, count in undefined.items())
+        notes.append(f"Data sets in which a metric is undefined for every perturbation: {counts}.")
+    return notes
+
+
+def checksum(parameters: GeneParameters) -> str:
+    """Hash of a table of gene parameters, names and order included."""
+    digest = hashlib.sha256("\0".join(map(str, parameters.genes)).encode())
+    for values in (parameters.mu_control, parameters.mu_perturbed, parameters.theta):
+        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _plan(
+    n_datasets: int,
+    seed: int,
+    parameters: GeneParameters,
+    ranges: SweepRanges | None,
+    max_entries: int | None,
+    device: str,
+) -> tuple[list[SweepTask], dict[str, Any]]:
+    """Data sets of a sweep, and what its file records of how it was made."""
+    ranges = ranges or SweepRanges()
+    if n_datasets < 1:
+        raise ValueError(f"n_datasets is {n_datasets}; it must be at least 1")
+    if ranges.g.high > len(parameters):
+        raise ValueError(
+            f"data sets have up to {ranges.g.high:,} genes, but there are parameters of {len(parameters):,} only; give "
+            "a range of g that ends there, or parameters of more genes"
+        )
+    tasks = [
+        SweepTask(dataset, ranges.draw(seed, dataset, max_entries)[0], simulation_seed(seed, dataset))
+        for dataset in range(n_datasets)
+    ]
+    made_with = {
+        "seed": seed,
+        "ranges": ranges.as_dict(),
+        "gene_parameters": checksum(parameters),
+        "max_entries": max_entries,
+        "device": device,
+        "model_version": MODEL_VERSION,
+    }
+    return tasks, made_with
+
+
+def _row(task: SweepTask, outcome: Outcome) -> dict[str, Any]:
+    metrics = dict.fromkeys(RESULTS, np.nan) if outcome.error else outcome.value
+    return {
+        "dataset": task.dataset,
+        **dataclasses.asdict(task.config),
+        **{name: metrics[name] for name in RESULTS},
+        "error": outcome.error,
+    }
