@@ -145,7 +145,6 @@ def test_data_sets_that_fail_are_reported_and_tried_again(tmp_path, uninterrupte
         ({"ranges": SMALL.replace(k=(3, 9))}, "ranges.k.low: 2 there, 3 now"),
         ({"parameters": parameters(51)}, "gene_parameters: sha256"),
         ({"max_entries": 10_000}, "max_entries: None there, 10000 now"),
-        ({"device": "cuda"}, "device: cpu there, cuda now"),
     ],
 )
 def test_a_file_of_another_sweep_is_refused(tmp_path, changed, message):
@@ -154,6 +153,22 @@ def test_a_file_of_another_sweep_is_refused(tmp_path, changed, message):
         run(tmp_path, 2, **changed)
     run(tmp_path, 2, **changed, force=True)
     run(tmp_path, 3, **changed)
+
+
+def test_a_file_of_another_device_is_refused(tmp_path):
+    run(tmp_path, 2)
+    with pytest.raises(ValueError, match="device: cpu there, cuda now"):
+        run(tmp_path, 2, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("place", "error"), [({"scheduler": "tcp://127.0.0.1:9"}, ConnectionError), ({"workers": 0}, ValueError)]
+)
+def test_force_removes_nothing_where_work_cannot_start(tmp_path, place, error):
+    table = run(tmp_path, 2)
+    with pytest.raises(error):
+        run(tmp_path, 2, seed=2, force=True, **place)
+    pd.testing.assert_frame_equal(run(tmp_path, 2), table)
 
 
 def test_a_bound_on_the_size_is_kept_and_told(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from diversity_by_design.executors import Outcome, executor
+from diversity_by_design.executors import Executor, Outcome, executor
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS
 from diversity_by_design.simulator.parameters import GeneParameters
@@ -89,6 +89,7 @@ def run_random_sweep(
     max_entries : int, optional
         Bound on the size (cells x genes) of a data set, see `SweepRanges.draw`.
     device : "cpu" or "cuda"
+        With "cuda" and no `scheduler`, `workers` is not used: the GPU of this machine has many data sets at a time.
     force : bool
         Start anew, whatever is at `path`.
     progress : bool
@@ -114,7 +115,11 @@ def run_random_sweep(
         The scheduler cannot be reached.
     """
     tasks, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
-    with open_store(Path(path), SCHEMA, made_with, force=force) as store:
+    if not force:
+        with open_store(Path(path), SCHEMA, made_with):
+            pass  # refuses another sweep's file before anything starts
+    # Before an earlier file is removed by force, since a place may not be reached.
+    with _place(workers, scheduler, device) as place, open_store(Path(path), SCHEMA, made_with, force=force) as store:
         finished = store.finished
         # The largest first, so that no worker is left with one when the others are done.
         missing = sorted(
@@ -122,31 +127,27 @@ def run_random_sweep(
             key=lambda task: task.config.n_entries,
             reverse=True,
         )
-        if missing:
-            total = sum(task.config.n_entries for task in tasks)
-            left = sum(task.config.n_entries for task in missing)
-            n_done, n_failed = n_datasets - len(missing), 0
-            with (
-                executor(workers, scheduler) as place,
-                # By entries, since the time left depends on them.
-                tqdm(
-                    desc="sweep",
-                    total=total,
-                    initial=total - left,
-                    unit=" entries",
-                    unit_scale=True,
-                    smoothing=0.1,
-                    disable=None if progress else True,
-                ) as bar,
-            ):
-                for index, outcome in place.run(simulate_one, missing, shared=(parameters, device)):
-                    task = missing[index]
-                    store.append(_row(task, outcome))
-                    n_done += 1
-                    n_failed += bool(outcome.error)
-                    failed = f", {n_failed} failed" if n_failed else ""
-                    bar.set_postfix_str(f"{n_done}/{n_datasets} data sets{failed}", refresh=False)
-                    bar.update(task.config.n_entries)
+        total = sum(task.config.n_entries for task in tasks)
+        left = sum(task.config.n_entries for task in missing)
+        n_done, n_failed = n_datasets - len(missing), 0
+        # By entries, since the time left depends on them.
+        with tqdm(
+            desc="sweep",
+            total=total,
+            initial=total - left,
+            unit=" entries",
+            unit_scale=True,
+            smoothing=0.05,
+            disable=None if progress and missing else True,
+        ) as bar:
+            for index, outcome in place.run(simulate_one, missing, shared=(parameters, device)):
+                task = missing[index]
+                store.append(_row(task, outcome))
+                n_done += 1
+                n_failed += bool(outcome.error)
+                failed = f", {n_failed} failed" if n_failed else ""
+                bar.set_postfix_str(f"{n_done}/{n_datasets} data sets{failed}", refresh=False)
+                bar.update(task.config.n_entries)
         table = store.table()
     return table[table["dataset"] < n_datasets].reset_index(drop=True)
 
@@ -158,20 +159,24 @@ def check_random_sweep(
     parameters: GeneParameters,
     path: Path,
     ranges: SweepRanges | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     max_entries: int | None = None,
     device: str = "cpu",
     force: bool = False,
 ) -> None:
-    """Raise what `run_random_sweep` would with these arguments, for a program that does something else first.
+    """Raise what `run_random_sweep` would at its start, for a program that does something else first.
 
     Nothing is simulated, and nothing that is at `path` is lost.
 
     Raises
     ------
-    ValueError
-        As of `run_random_sweep`.
+    ValueError, ConnectionError
+        As of `run_random_sweep`; or there is no GPU for ``device="cuda"``.
     """
     _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
+    with _place(workers, scheduler, device):
+        pass
     if not force:
         with open_store(Path(path), SCHEMA, made_with):
             pass
@@ -224,6 +229,15 @@ def checksum(parameters: GeneParameters) -> str:
     for values in (parameters.mu_control, parameters.mu_perturbed, parameters.theta):
         digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _place(workers: int | None, scheduler: str | None, device: str) -> Executor:
+    """Return where the data sets are simulated: a GPU of this machine has many at a time."""
+    if device == "cuda" and scheduler is None:
+        from diversity_by_design.simulator.cuda import DataSetsInFlight
+
+        return DataSetsInFlight()
+    return executor(workers, scheduler)
 
 
 def _plan(
