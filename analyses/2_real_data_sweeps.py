@@ -6,6 +6,8 @@ ours, and every sweep as a table, into <output>/<dataset>/2_real_data_sweeps/.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -16,6 +18,8 @@ from diversity_by_design.correlations import correlation, table_3
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.figures import deg_sharing as sharing_figures
 from diversity_by_design.figures import sweep_trends
+from diversity_by_design.files import read_csv
+from diversity_by_design.records import read_record
 from diversity_by_design.results import ResultFolder
 
 # The figures of single sweeps: name, parameter, metric, axis label, figure of the paper, what to see.
@@ -172,22 +176,34 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -
 
 
 def write_table_3(folder: ResultFolder, tables: dict[str, pd.DataFrame], name: str) -> None:
-    """Table 3, with the paper's numbers beside ours."""
+    """Table 3, with the paper's numbers beside ours, and those of simulated data if analysis 1 has any."""
     paper = pd.read_csv(cli.project_root() / "analyses" / "paper_reference" / "correlations.csv")
-    table = table_3(tables, name, paper)
+    simulated = simulated_correlations(folder.path.with_name("1_synthetic_sweep"))
+    table = table_3(tables, name, paper, simulated)
     compared_with = table["paper_dataset"].iat[0]
     both = table.dropna(subset=["ours", "paper"])
     agree = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
+    of_simulations = (
+        "no simulations were at hand when this was written"
+        if simulated is None
+        else f"over the {simulated['n'].max():,} data sets that were at hand when this was written"
+    )
     folder.table(
         "table3",
         table,
         caption=(
             "Correlation of the mean baseline's score with each parameter, over perturbations; the paper's numbers "
             f"are those for {compared_with}. The sign agrees in {agree} of {len(both)}. Empty: the metric cannot "
-            "depend on the parameter, or the paper gives no number."
+            f"depend on the parameter, or the paper gives no number. Simulation: as analysis 1 found, {of_simulations}."
         ),
         show=True,
     )
+
+
+def simulated_correlations(folder: Path) -> pd.DataFrame | None:
+    """Correlations that analysis 1 found; None unless it is complete."""
+    record = read_record(folder)
+    return read_csv(folder / "correlations.csv") if record and record["complete"] else None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,40 +18,71 @@ from tqdm import tqdm
 
 from diversity_by_design import cli, datasets
 from diversity_by_design.checks import listed
+from diversity_by_design.records import read_record
 from diversity_by_design.report import write_index
 
 # Every script that a data set is analysed with, in the order in which they run, and what the report calls it.
 ANALYSES = {
+    "1_synthetic_sweep": "Synthetic sweep",
     "2_real_data_sweeps": "Real-data sweeps",
     "3_niche_sensitivity": "Sensitivity to niche signals",
     "5_compare_models": "Comparison of models and baselines",
 }
+SWEEP = "1_synthetic_sweep"
+# A sweep of the paper's size takes hours on two cores, this one about a minute.
+REDUCED: dict[str, int | None] = {"n_datasets": 400, "max_entries": 5_000_000}
+N_AUDITED = 60
 SECONDS_TO_STOP = 20
 
 OnlyOption = Annotated[
     str | None,
     typer.Option("--only", metavar="N,N", show_default=False, help="Run only the analyses of these numbers, as 2,3."),
 ]
+NDatasetsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--n-datasets",
+        min=1,
+        metavar="N",
+        show_default=False,
+        help=f"Data sets to simulate in analysis 1 (default: {REDUCED['n_datasets']}, of at most "
+        f"{REDUCED['max_entries']:,} entries; the paper has 10000, of any size, which take hours on a small machine).",
+    ),
+]
+MaxEntriesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-entries",
+        min=1,
+        metavar="N",
+        show_default=False,
+        help="Bound on the size (cells x genes) of simulated data sets; none by default where --n-datasets is given.",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One analysis: its name (that of its script and of its folder of results), what it is, and the script."""
+    """One analysis: its name (that of its script and of its folder of results), what it is, its script and options."""
 
     name: str
     title: str
     script: Path
+    options: Sequence[str] = ()
 
 
-def steps(folder: Path, only: str | None = None) -> list[Step]:
+def steps(folder: Path, only: str | None = None, options: Mapping[str, Sequence[str]] | None = None) -> list[Step]:
     """Analyses whose scripts are in `folder`; with `only` (such as ``"2,3"``) just those of these numbers.
+
+    `options` are those that only the analysis of that name gets.
 
     Raises
     ------
     ValueError
         `only` names a number that no script has.
     """
-    found = [Step(name, title, folder / f"{name}.py") for name, title in ANALYSES.items()]
+    options = options or {}
+    found = [Step(name, title, folder / f"{name}.py", options.get(name, ())) for name, title in ANALYSES.items()]
     found = [step for step in found if step.script.is_file()]
     if only is None:
         return found
@@ -83,13 +114,13 @@ def run_script(command: Sequence[str]) -> int:
 
 
 def run_steps(to_run: Sequence[Step], arguments: Sequence[str]) -> dict[str, int]:
-    """Run each analysis with `arguments`; return the exit codes of those that failed, by name."""
+    """Run each analysis with `arguments` and its own; return the exit codes of those that failed, by name."""
     failed = {}
     with tqdm(total=len(to_run), desc="reproduce", unit="analysis") as bar:
         for step in to_run:
             bar.set_postfix_str(step.name)
             print(file=sys.stderr)  # the analysis draws its own bar below this one
-            exit_code = run_script([sys.executable, str(step.script), *arguments])
+            exit_code = run_script([sys.executable, str(step.script), *arguments, *step.options])
             if exit_code:
                 failed[step.name] = exit_code
                 tqdm.write(f"{step.name} failed with exit code {exit_code}; the others go on", file=sys.stderr)
@@ -115,6 +146,14 @@ def arguments_of(**options: object) -> list[str]:
     return arguments
 
 
+def has_another_sweep(folder: Path) -> bool:
+    """Whether a finished sweep is in the folder that is not the reduced one."""
+    record = read_record(folder)
+    return bool(
+        record and record["complete"] and any(record["parameters"][name] != size for name, size in REDUCED.items())
+    )
+
+
 def main(
     dataset: cli.DatasetOption = cli.DATASET,
     seed: cli.SeedOption = 0,
@@ -122,6 +161,8 @@ def main(
     workers: cli.WorkersOption = cli.CORES,
     force: cli.ForceOption = False,
     only: OnlyOption = None,
+    n_datasets: NDatasetsOption = None,
+    max_entries: MaxEntriesOption = None,
     perturbation_key: cli.PerturbationKeyOption = None,
     control_label: cli.ControlLabelOption = None,
     cells_per_perturbation: cli.CellsPerPerturbationOption = None,
@@ -130,7 +171,10 @@ def main(
 ) -> None:
     """Prepare a data set, run every analysis on it, and write one page with all figures and tables."""
     folder = Path(__file__).resolve().parent
-    to_run = steps(folder, only)
+    size = REDUCED if n_datasets is None else {"n_datasets": n_datasets, "max_entries": None}
+    size = size | ({} if max_entries is None else {"max_entries": max_entries})
+    n_audit = N_AUDITED if size == REDUCED else None
+    to_run = steps(folder, only, {SWEEP: arguments_of(**size, n_audit=n_audit, preparation_seed=seed)})
     preparation: dict[str, Any] = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
@@ -139,6 +183,10 @@ def main(
         "min_genes_per_cell": min_genes_per_cell,
     }
     prepared = datasets.load(dataset, data_dir=cli.data_dir(), seed=seed, **preparation)
+    sweep = output / prepared.name / SWEEP
+    if SWEEP in {step.name for step in to_run} and size == REDUCED and not force and has_another_sweep(sweep):
+        print(f"{sweep}: holds another sweep, which stays as it is; --force makes the reduced one")
+        to_run = [step for step in to_run if step.name != SWEEP]
     failed = run_steps(
         to_run,
         arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),

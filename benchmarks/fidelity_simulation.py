@@ -20,8 +20,9 @@ import typer
 from diversity_by_design.cli import project_root
 from diversity_by_design.correlations import table_2
 from diversity_by_design.simulator import GeneParameters, Range, SweepRanges, run_random_sweep
+from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC
 
-LOGARITHMIC = ["n_0", "n_p", "k", "mu_l"]
+LOGARITHMIC = sorted(SIMULATION_LOGARITHMIC)
 
 
 def choices() -> dict[str, tuple[SweepRanges, list[str]]]:

@@ -1,5 +1,7 @@
 """Small data sets that tests make."""
 
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -27,3 +29,12 @@ def make_expression(
         ),
         var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]),
     )
+
+
+def write_counts(path: Path, seed: int = 3, n_labels: int = 8, n_genes: int = 40) -> Path:
+    """Write raw counts of a small screen, with the condition in a column of its own name, ``guide``."""
+    cells = make_expression(seed=seed, n_labels=n_labels, n_genes=n_genes, effect=1.0)
+    counts = np.round(np.expm1(cells.X.toarray()) / 100)
+    obs = cells.obs[["condition"]].rename(columns={"condition": "guide"})
+    ad.AnnData(counts, obs=obs, var=cells.var).write_h5ad(path)
+    return path

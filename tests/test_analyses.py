@@ -7,14 +7,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import anndata as ad
-import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from examples import make_expression
+from examples import write_counts
 
+# A sweep over simulated data sets that takes seconds; reproduce.py hands its seed on.
+SMALL_SWEEP = ("--n-datasets", "20", "--max-entries", "300000")
+OPTIONS = {"1_synthetic_sweep": (*SMALL_SWEEP, "--seed", "0")}
 FIGURES = {
+    "1_synthetic_sweep": {
+        "gene_parameter_histograms": "",
+        "gene_fits": "",
+        "library_size_histograms": "",
+        "control_and_perturbed": "",
+        "beta_pearson_delta": "2C",
+        "n_0_pearson_delta": "5G",
+        "k_pearson_delta_affected": "5K",
+        "table2_heat_map": "",
+        "sweep_overview": "",
+    },
     "2_real_data_sweeps": {
         "trinary_degs_vs_control": "2A, 5A",
         "deg_frequency_rank": "5B",
@@ -29,19 +41,19 @@ FIGURES = {
     "3_niche_sensitivity": {"niche_sensitivity": "3", "weights": ""},
     "5_compare_models": {"baseline_metrics": "6", "deg_count_groups": "9", "duplicate_strength": "7"},
 }
-SHOWN = {"2_real_data_sweeps": "table3", "3_niche_sensitivity": "summary", "5_compare_models": "summary"}
+SHOWN = {
+    "1_synthetic_sweep": "table2",
+    "2_real_data_sweeps": "table3",
+    "3_niche_sensitivity": "summary",
+    "5_compare_models": "summary",
+}
 PARAMETERS = ("epsilon", "g", "n_p", "beta", "delta", "n_0", "k", "mu_l")
 
 
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory) -> Path:
     """Raw counts of a small screen, with the condition in a column of its own name."""
-    cells = make_expression(seed=3, n_labels=8, n_genes=40, effect=1.0)
-    counts = np.round(np.expm1(cells.X.toarray()) / 100)
-    path = tmp_path_factory.mktemp("own") / "own.h5ad"
-    obs = cells.obs[["condition"]].rename(columns={"condition": "guide"})
-    ad.AnnData(counts, obs=obs, var=cells.var).write_h5ad(path)
-    return path
+    return write_counts(tmp_path_factory.mktemp("own") / "own.h5ad")
 
 
 def run(name: str, screen: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +74,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def finished(screen, tmp_path_factory) -> Path:
     """Folder of results in which reproduce.py has run every analysis."""
     folder = tmp_path_factory.mktemp("finished")
-    first = run("reproduce", screen, folder)
+    first = run("reproduce", screen, folder, *SMALL_SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip().endswith(f"all results: {folder / 'own' / 'index.html'}")
     return folder
@@ -89,7 +101,7 @@ def test_writes_its_figures_and_tables_and_only_once(name, screen, finished):
     assert next(table["name"] for table in record["tables"] if table["shown"]) == SHOWN[name]
 
     written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    again = run(name, screen, finished)
+    again = run(name, screen, finished, *OPTIONS.get(name, ()))
     assert "already complete; --force runs it anew" in again.stdout
     unchanged = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     del written["run.json"], unchanged["run.json"]
@@ -120,6 +132,9 @@ def test_table_3_and_sweeps_are_tidy(finished):
     table = pd.read_csv(folder / "table3.csv")
     assert list(table.columns[:5]) == ["parameter", "metric", "ours", "paper", "n"]
     assert sorted(table["parameter"].unique()) == sorted(PARAMETERS)
+    simulated = pd.read_csv(finished / "own" / "1_synthetic_sweep" / "table3.csv").set_index(["metric", "parameter"])
+    expected = [simulated["ours"][row.metric, row.parameter] for row in table.itertuples()]
+    assert table["simulation"].tolist() == pytest.approx(expected)
     for parameter in PARAMETERS:
         sweep = pd.read_csv(folder / f"sweep_{parameter}.csv")
         assert {"parameter", "value", "replicate", "perturbation", "pearson_delta_all", "mse_all"} <= set(sweep.columns)

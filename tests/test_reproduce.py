@@ -1,6 +1,7 @@
 """The script that runs all analyses, with small stand-ins for them."""
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from diversity_by_design import records
 
 SCRIPT = Path(__file__).parents[1] / "analyses" / "reproduce.py"
 
@@ -54,7 +57,7 @@ def test_only_selects_by_number(scripts):
 
 @pytest.mark.parametrize("only", ["9", "2,9", "", "2_real_data_sweeps"])
 def test_unknown_number_is_refused_with_those_that_exist(scripts, only):
-    with pytest.raises(ValueError, match=r"no analysis has the number .*; there are 2 \(Real-data sweeps\), 3 "):
+    with pytest.raises(ValueError, match=r"no analysis has the number .*; there are 1 \(Synthetic sweep\), 2 "):
         reproduce.steps(scripts, only=only)
 
 
@@ -64,10 +67,33 @@ def test_every_script_gets_the_same_arguments(scripts):
     assert {path.read_text() for path in scripts.glob("*.ran")} == {"--dataset demo --seed 3"}
 
 
+def test_options_of_one_script_reach_it_alone(scripts):
+    options = {"1_synthetic_sweep": ["--n-datasets", "4"]}
+    assert reproduce.run_steps(reproduce.steps(scripts, options=options), ["--seed", "3"]) == {}
+    assert (scripts / "1_synthetic_sweep.ran").read_text() == "--seed 3 --n-datasets 4"
+    assert (scripts / "2_real_data_sweeps.ran").read_text() == "--seed 3"
+
+
+@pytest.mark.parametrize(
+    ("complete", "size", "stays"),
+    [
+        (True, {"n_datasets": 10_000, "max_entries": None}, True),
+        (True, {"n_datasets": 400, "max_entries": None}, True),
+        (False, {"n_datasets": 10_000, "max_entries": None}, False),
+        (True, reproduce.REDUCED, False),
+    ],
+)
+def test_a_finished_sweep_of_another_size_is_recognised(tmp_path, complete, size, stays):
+    assert not reproduce.has_another_sweep(tmp_path)
+    record = dict.fromkeys(records.FIELDS) | {"complete": complete, "parameters": size, "tables": [], "figures": []}
+    (tmp_path / records.RECORD).write_text(json.dumps(record))
+    assert reproduce.has_another_sweep(tmp_path) == stays
+
+
 def test_failure_is_reported_and_the_others_go_on(scripts, capfd):
     (scripts / "2_real_data_sweeps.py").write_text("raise SystemExit(2)")
     assert reproduce.run_steps(reproduce.steps(scripts), []) == {"2_real_data_sweeps": 2}
-    assert ran(scripts) == ["3_niche_sensitivity", "5_compare_models"]
+    assert ran(scripts) == ["1_synthetic_sweep", "3_niche_sensitivity", "5_compare_models"]
     assert "2_real_data_sweeps failed with exit code 2; the others go on" in capfd.readouterr().err
 
 
@@ -104,12 +130,12 @@ except KeyboardInterrupt:
 
 
 def test_interruption_lets_the_analysis_tidy_up_and_runs_no_other(scripts):
-    (scripts / "2_real_data_sweeps.py").write_text(WAITING)
+    (scripts / "1_synthetic_sweep.py").write_text(WAITING)
     command = [sys.executable, "-c", INTERRUPTED, str(SCRIPT), str(scripts)]
     # A group of its own, so that the signal reaches parent and child as Ctrl-C in a terminal does.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 60
-        while not (scripts / "2_real_data_sweeps.started").exists() and time.monotonic() < deadline:
+        while not (scripts / "1_synthetic_sweep.started").exists() and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
@@ -117,5 +143,5 @@ def test_interruption_lets_the_analysis_tidy_up_and_runs_no_other(scripts):
     assert process.returncode == 130
     assert "the same command goes on where it was" in printed
     assert "Traceback" not in printed
-    assert (scripts / "2_real_data_sweeps.tidied").exists()
+    assert (scripts / "1_synthetic_sweep.tidied").exists()
     assert ran(scripts) == []

@@ -9,6 +9,7 @@ import pytest
 from diversity_by_design import comparison, deg_scores, deg_weights
 from diversity_by_design.simulator import GeneParameters, audit, audit_summary
 from diversity_by_design.simulator.audit import METRICS, Metric, sweep
+from diversity_by_design.simulator.config import SIMULATION_PARAMETERS
 from diversity_by_design.simulator.predictors import PREDICTORS, Predictor, dial
 from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
 from diversity_by_design.simulator.simulation import simulate_statistics
@@ -42,7 +43,9 @@ def test_table_has_a_row_per_dataset_metric_and_predictor(table):
     assert table["dataset"].is_monotonic_increasing and (table["error"] == "").all() and (table["n_redrawn"] == 0).all()
     config, _ = SMALL.draw(3, 4)
     last = table.iloc[-1]
-    assert {name: last[name] for name in audit.PARAMETERS} == {name: getattr(config, name) for name in audit.PARAMETERS}
+    assert {name: last[name] for name in SIMULATION_PARAMETERS} == {
+        name: getattr(config, name) for name in SIMULATION_PARAMETERS
+    }
     directions = table.drop_duplicates("metric").set_index("metric")["higher_is_better"]
     assert directions.index.tolist() == list(METRICS)
     assert set(directions.index[~directions]) == {"mse", "mae", "wmse"}
@@ -274,7 +277,7 @@ def test_a_function_that_runs_out_of_memory_is_no_mistake():
 def made_up(scores: dict[str, list[float]], higher_is_better: bool = True, **parameters: list[float]) -> pd.DataFrame:
     """Table of a sweep with the given scores of each predictor in every data set."""
     n = len(next(iter(scores.values())))
-    settings = {name: parameters.get(name, [1.0] * n) for name in audit.PARAMETERS}
+    settings = {name: parameters.get(name, [1.0] * n) for name in SIMULATION_PARAMETERS}
     about = {"dataset": range(n), "metric": "m", "higher_is_better": higher_is_better}
     parts = [
         pd.DataFrame({**about, **settings, "predictor": predictor, "value": value})
@@ -287,14 +290,14 @@ def test_correlations_take_the_logarithm_of_what_table_2_does():
     n_p, beta = [10, 20, 40, 80, 160], [0.0, 2.0, 1.0, 0.5, 1.5]
     table = made_up({"perturbed_mean": [1.0, 2.0, 3.0, 4.0, 5.0]}, n_p=n_p, g=n_p, beta=beta, mu_l=[-1, 0, 1, 2, 3])
     found = audit_summary.parameter_correlations(table).set_index("parameter")
-    assert found.index.tolist() == list(audit.PARAMETERS)
+    assert found.index.tolist() == list(SIMULATION_PARAMETERS)
     assert found.loc["n_p", "r"] == pytest.approx(1)
     assert found.loc["n_p", "p"] < 1e-6
     assert found.loc["g", "r"] == pytest.approx(np.corrcoef(n_p, range(5))[0, 1])
     assert found.loc["beta", "r"] == pytest.approx(np.corrcoef(beta, range(5))[0, 1])
     # No logarithm of a range of one's own.
     assert found.loc["mu_l", ["scale", "r"]].tolist() == ["linear", pytest.approx(1)]
-    assert found["scale"].to_dict() == dict.fromkeys(audit.PARAMETERS, "linear") | dict.fromkeys(
+    assert found["scale"].to_dict() == dict.fromkeys(SIMULATION_PARAMETERS, "linear") | dict.fromkeys(
         ("n_p", "n_0", "k"), "log"
     )
     assert np.isnan(found.loc["k", "r"])

@@ -86,10 +86,38 @@ OutputOption = Annotated[
 WorkersOption = Annotated[
     int,
     typer.Option(
-        "--workers", min=1, show_default="all cores", help="Threads that share the work; results do not depend on it."
+        "--workers",
+        min=1,
+        show_default="all cores",
+        help="Threads or processes that share the work; results do not depend on it.",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of on "
+        "this machine.",
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="cpu|cuda", help="What computes; both agree in distribution, not in every number."
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Start anew, even where the work is done or half done.")]
+PreparationSeedOption = Annotated[
+    int,
+    typer.Option(
+        "--preparation-seed",
+        min=0,
+        rich_help_panel=PREPARATION,
+        help="Seed of the preparation, where it is not that of the analysis.",
+    ),
+]
 PerturbationKeyOption = Annotated[
     str | None,
     typer.Option(

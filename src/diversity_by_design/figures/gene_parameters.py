@@ -17,6 +17,7 @@ from diversity_by_design.figures.style import (
     POINTS,
     PREDICTOR_COLOURS,
     TREND,
+    make_logarithmic,
     say_n,
     style,
 )
@@ -84,7 +85,8 @@ def draw_parameter_histograms(parameters: pd.DataFrame) -> Figure:
             table = histograms[histograms["parameter"] == parameter]
             bars = table[table["bin_right"] > table["bin_left"]]
             axes.stairs(bars["genes"], np.append(bars["bin_left"], bars["bin_right"].iloc[-1]), color=POINTS, fill=True)
-            axes.set(xscale="log", xlabel=PARAMETERS[str(parameter)], ylabel="genes" if axes is panels[0] else "")
+            axes.set(xlabel=PARAMETERS[str(parameter)], ylabel="genes" if axes is panels[0] else "")
+            make_logarithmic(axes, bars[["bin_left", "bin_right"]])
             logs = np.log(values[np.isfinite(values) & (values > 0)])
             axes.set_title(f"log: mean {logs.mean():z.2f}, sd {logs.std():.2f}", loc="left", fontsize=7)
             say_n(axes, len(logs), "genes")
@@ -239,7 +241,8 @@ def draw_library_sizes(histograms: pd.DataFrame) -> Figure:
             axes.stairs(100 * table["observed"], edges, color=CELL_COLOURS[str(cells)], fill=True, alpha=0.7)
             middle = np.sqrt(edges[1:] * edges[:-1])
             axes.plot(middle, 100 * table["fitted"], color=TREND, label="log-normal")
-            axes.set(xscale="log", xlabel="library size (counts per cell)")
+            axes.set(xlabel="library size (counts per cell)")
+            make_logarithmic(axes, edges)
             axes.set_title(rf"{cells}: $\sigma_l$ = {table['sigma_l'].iat[0]:.4f}", loc="left")
             say_n(axes, table["n"].to_numpy()[0], "cells")
         panels[0].set_ylabel("cells (%)")

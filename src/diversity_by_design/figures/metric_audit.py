@@ -17,8 +17,8 @@ from diversity_by_design.figures.style import (
     UP,
     style,
 )
-from diversity_by_design.simulator.audit import PARAMETERS
-from diversity_by_design.simulator.audit_summary import BASELINE, LOGARITHMIC
+from diversity_by_design.simulator.audit_summary import BASELINE
+from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC, SIMULATION_PARAMETERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,9 @@ def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary:
 
     n_metrics = len(summary)
     with style():
-        figure = plt.figure(figsize=(11.5, 1.9 + 0.85 * n_metrics))
+        figure = plt.figure(figsize=(12.5, 1.9 + 0.85 * n_metrics))
+        # Text beside the panels is wider at some resolutions than at that of the layout.
+        figure.set_layout_engine("constrained", rect=(0, 0, 0.97, 1))
         grid = figure.add_gridspec(n_metrics, 2, width_ratios=(1.55, 1.0))
         axes = figure.add_subplot(grid[:, 0])
         image = _draw_correlations(axes, correlations, summary)
@@ -87,7 +89,7 @@ def _draw_correlations(axes: Axes, correlations: pd.DataFrame, summary: pd.DataF
 
     names = list(summary["metric"])
     r = correlations.pivot_table(index="metric", columns="parameter", values="r", dropna=False, aggfunc="first")
-    r = r.reindex(index=names, columns=list(PARAMETERS))
+    r = r.reindex(index=names, columns=list(SIMULATION_PARAMETERS))
     colours = LinearSegmentedColormap.from_list("correlation", [DOWN, UNCHANGED, UP])
     image = axes.imshow(r.to_numpy(float), cmap=colours, vmin=-1, vmax=1, aspect="auto")
     for row, values in enumerate(r.to_numpy(float)):
@@ -112,7 +114,8 @@ def _draw_correlations(axes: Axes, correlations: pd.DataFrame, summary: pd.DataF
             for metric, higher in zip(names, summary["higher_is_better"], strict=True)
         ],
     )
-    axes.set_xticks(range(len(PARAMETERS)), [PARAMETER_LABELS[name] for name in PARAMETERS], fontsize=7)
+    labels = [PARAMETER_LABELS[name] for name in SIMULATION_PARAMETERS]
+    axes.set_xticks(range(len(labels)), labels, fontsize=7)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -121,7 +124,7 @@ def _draw_correlations(axes: Axes, correlations: pd.DataFrame, summary: pd.DataF
 
 
 def _draw_colour_bar(figure: Figure | SubFigure, axes: Axes, image: AxesImage) -> None:
-    logarithms = ", ".join(symbol for name, symbol in _SYMBOLS.items() if name in LOGARITHMIC)
+    logarithms = ", ".join(symbol for name, symbol in _SYMBOLS.items() if name in SIMULATION_LOGARITHMIC)
     figure.colorbar(
         image,
         ax=axes,
@@ -181,7 +184,7 @@ def _share(count: int, total: int) -> str:
 
 def _number(value: float) -> str:
     if not np.isfinite(value):
-        return "undefined"
+        return "–"
     # The sign of a small value matters: the perturbed mean never has a positive R2.
     return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1g}"
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -68,3 +71,15 @@ def style() -> Iterator[None]:
 def say_n(axes: Axes, n: int, what: str = "perturbations") -> None:
     """Write the number of things shown into the upper right corner, above the axes."""
     axes.annotate(f"n = {n:,} {what}", (1, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7)
+
+
+def make_logarithmic(axes: Axes, values: npt.ArrayLike) -> None:
+    """Scale the x axis for these positive values; ticks are plain numbers, also where it spans hardly a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    decades = np.log10(np.asarray(values).max() / np.asarray(values).min())
+    steps = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=8 if decades >= 1.7 else None))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -22,15 +22,12 @@ from diversity_by_design import comparison
 from diversity_by_design.checks import listed
 from diversity_by_design.executors import Outcome, executor
 from diversity_by_design.metrics import mae
-from diversity_by_design.simulator.config import SimulationConfig
+from diversity_by_design.simulator.config import SIMULATION_PARAMETERS, SimulationConfig
 from diversity_by_design.simulator.parameters import GeneParameters
 from diversity_by_design.simulator.predictors import PREDICTORS, Context, Predictor, read_only
 from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
 from diversity_by_design.simulator.simulation import SimulatedData, simulate_statistics
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
-
-# The parameters of table 1, in the order of table 2.
-PARAMETERS = ("epsilon", "g", "n_p", "beta", "delta", "n_0", "k", "mu_l")
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def sweep(
     Returns
     -------
     DataFrame
-        One row per data set, metric and predictor: `dataset`, the eight `PARAMETERS`, `n_redrawn` (configurations that
+        One row per data set, metric and predictor: `dataset`, the eight parameters, `n_redrawn` (configurations that
         were too large), `metric`, `higher_is_better`, `predictor`, `value` (median over the perturbations for which
         the metric is defined, NaN if there are none), `n_undefined` (the other perturbations) and `error` (why the
         data set could not be simulated, which makes its values NaN; else empty). `audit_summary` makes sense of it.
@@ -357,7 +354,7 @@ def _rows(number: int, config: SimulationConfig, n_redrawn: int, outcome: Outcom
     return pd.DataFrame(
         {
             "dataset": number,
-            **{parameter: getattr(config, parameter) for parameter in PARAMETERS},
+            **{parameter: getattr(config, parameter) for parameter in SIMULATION_PARAMETERS},
             "n_redrawn": n_redrawn,
             "metric": [metric.name for metric, _ in keys],
             "higher_is_better": [metric.higher_is_better for metric, _ in keys],

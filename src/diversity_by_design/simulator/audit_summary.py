@@ -10,13 +10,11 @@ from scipy import stats
 
 from diversity_by_design.checks import listed
 from diversity_by_design.comparison import DUPLICATE
-from diversity_by_design.simulator.audit import PARAMETERS
+from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC, SIMULATION_PARAMETERS
 from diversity_by_design.simulator.predictors import dial_alpha
 from diversity_by_design.statistics import FloatArray
 
 BASELINE = "perturbed_mean"
-# Parameters that enter correlations as logarithms, as in table 2.
-LOGARITHMIC = frozenset({"n_p", "n_0", "k", "mu_l"})
 
 # Scores that differ by less than this part of their size are the same.
 _ROUNDING = 1e-9
@@ -47,9 +45,9 @@ def parameter_correlations(table: pd.DataFrame, predictor: str = BASELINE) -> pd
     rows = []
     for metric, every in _of_predictor(table, predictor).groupby("metric", sort=False):
         defined = every[np.isfinite(every["value"])]
-        for parameter in PARAMETERS:
+        for parameter in SIMULATION_PARAMETERS:
             x = defined[parameter].to_numpy(float)
-            logarithmic = parameter in LOGARITHMIC and bool((x > 0).all())
+            logarithmic = parameter in SIMULATION_LOGARITHMIC and bool((x > 0).all())
             r, p = _pearson(np.log(x) if logarithmic else x, defined["value"].to_numpy())
             rows.append(
                 {

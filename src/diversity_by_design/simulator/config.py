@@ -8,6 +8,11 @@ from dataclasses import dataclass
 # Standard deviation of the log library factor, which the paper estimated in norman19.
 SIGMA_L = 0.1714
 
+# The parameters of table 1, in the order of table 2, and those that the table draws on a logarithmic scale (but for
+# epsilon, whose scale is a choice): they enter correlations as logarithms.
+SIMULATION_PARAMETERS = ("epsilon", "g", "n_p", "beta", "delta", "n_0", "k", "mu_l")
+SIMULATION_LOGARITHMIC = frozenset({"n_0", "n_p", "k", "mu_l"})
+
 # The least value of each number of things: a variance takes two cells.
 _LEAST = {"g": 1, "n_0": 2, "n_p": 2, "k": 1}
 

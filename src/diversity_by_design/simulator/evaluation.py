@@ -15,8 +15,8 @@ from diversity_by_design.statistics import ROUNDING, PerturbationStatistics
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-GENE_SETS = ("all", "affected", "degs_vs_control", "degs_vs_rest")
-METRICS = tuple(f"{metric}_{genes}" for metric in ("pearson_delta", "mse", "mae") for genes in GENE_SETS)
+GENE_GROUPS = ("all", "affected", "degs_vs_control", "degs_vs_rest")
+METRICS = tuple(f"{metric}_{genes}" for metric in ("pearson_delta", "mse", "mae") for genes in GENE_GROUPS)
 
 # A change below this part of the size of the means is rounding, as in `metrics.pearson_delta`.
 _NOISE = 8.0 * np.finfo(np.float64).eps

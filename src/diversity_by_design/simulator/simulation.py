@@ -133,15 +133,20 @@ def simulate(
     >>> round(result.metrics["pearson_delta_all"], 1)
     0.8
     """
-    data = simulate_statistics(config, parameters, seed, device=device, workers=workers)
-    statistics, truth = data.statistics[0], data.truth
-    values = evaluate(statistics, truth.effects, workers)
+    _check_device(device)
+    truth = draw_truth(config, parameters, seed)
+    if device == "cuda":
+        from diversity_by_design.simulator import cuda
+
+        values, n_empty_cells = cuda.scores(truth, seed)
+    else:
+        sums = _sums(truth, seed, 1, workers)
+        values, n_empty_cells = evaluate(_statistics(truth, 1, sums)[0], truth.effects, workers), sums.n_empty_cells
     table = pd.DataFrame(values, columns=list(METRICS))
-    table.insert(0, "perturbation", statistics.labels)
+    table.insert(0, "perturbation", perturbation_names(config.k))
     table.insert(1, "n_affected", truth.effects.n_affected)
-    return SimulationResult(
-        config, table, len(np.unique(truth.effects.genes)) / config.g, data.n_empty_cells, truth.n_clipped
-    )
+    fraction_affected = len(np.unique(truth.effects.genes)) / config.g
+    return SimulationResult(config, table, fraction_affected, n_empty_cells, truth.n_clipped)
 
 
 def simulate_statistics(
@@ -172,8 +177,7 @@ def simulate_statistics(
     ValueError
         As for `simulate`; or there are fewer cells than parts.
     """
-    if device not in DEVICES:
-        raise ValueError(f"device is {device!r}; it must be one of {', '.join(map(repr, DEVICES))}")
+    _check_device(device)
     if not 1 <= parts <= config.n_p:
         raise ValueError(f"the {config.n_p} cells of a perturbation cannot be split into {parts} parts")
     truth = draw_truth(config, parameters, seed)
@@ -184,6 +188,11 @@ def simulate_statistics(
     else:
         sums = _sums(truth, seed, parts, workers)
     return SimulatedData(_statistics(truth, parts, sums), truth, sums.n_empty_cells)
+
+
+def _check_device(device: str) -> None:
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}; it must be one of {', '.join(map(repr, DEVICES))}")
 
 
 @dataclass(frozen=True, eq=False)

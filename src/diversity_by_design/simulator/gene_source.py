@@ -1,0 +1,82 @@
+"""Where a sweep takes its genes from: a data set, stated hyper-parameters, or a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diversity_by_design.simulator.config import SIGMA_L
+from diversity_by_design.simulator.estimation import ParameterEstimates, estimate_from_file
+from diversity_by_design.simulator.parameters import GeneParameters
+
+if TYPE_CHECKING:
+    from diversity_by_design.datasets import PreparedDataset
+
+
+@dataclass(frozen=True, eq=False)
+class GeneSource:
+    """Gene parameters to simulate from, and where they come from.
+
+    Attributes
+    ----------
+    name : str
+        ``"default"``, ``"fit"``, or the name of the file.
+    parameters : GeneParameters
+    sigma_l : float
+        Spread of the log library factors; of the data set if its genes are taken, else the paper's.
+    note : str
+        What a reader of the results must know.
+    estimates : ParameterEstimates or None
+        Of the data set, if they were needed to choose.
+    """
+
+    name: str
+    parameters: GeneParameters
+    sigma_l: float
+    note: str
+    estimates: ParameterEstimates | None = None
+
+
+def gene_source(
+    wanted: str | None, prepared: PreparedDataset, largest_g: int, workers: int | None = None
+) -> GeneSource:
+    """Choose the gene parameters of a sweep.
+
+    Parameters
+    ----------
+    wanted : str, optional
+        ``"fit"``: estimated from the data set. ``"default"``: drawn from stated hyper-parameters. Otherwise the path
+        of a table that `GeneParameters.from_csv` reads. Default: "fit" if the data set has at least `largest_g` genes
+        with counts, else "default".
+    prepared : PreparedDataset
+    largest_g : int
+        The most genes that a simulated data set can have.
+    workers : int, optional
+        Threads (default: as many as cores); they do not change the result.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `GeneParameters.from_csv` and `estimation.estimate_from_file`.
+    """
+    if wanted not in (None, "default", "fit"):
+        path = Path(wanted)
+        return GeneSource(
+            path.name, GeneParameters.from_csv(path), SIGMA_L, f"Simulated genes are those of {path.name}."
+        )
+    drawn = (
+        "Simulated genes are drawn from stated hyper-parameters (GeneParameters.default), which resemble those of a "
+        f"K562 screen, not taken from {prepared.name}"
+    )
+    estimates, n_genes = None, prepared.report.genes
+    if wanted == "fit" or (wanted is None and n_genes >= largest_g):
+        estimates = estimate_from_file(prepared.path, workers=workers)
+        fitted = estimates.gene_parameters()
+        n_genes = len(fitted)
+        if wanted == "fit" or n_genes >= largest_g:
+            note = f"Simulated genes are those of {prepared.name}, with parameters estimated from its counts."
+            return GeneSource("fit", fitted, estimates.sigma_l, note, estimates)
+    if wanted is None:
+        drawn += f": it has {n_genes:,} genes with counts, and data sets of up to {largest_g:,} are simulated"
+    return GeneSource("default", GeneParameters.default(), SIGMA_L, f"{drawn}.", estimates)
