@@ -102,11 +102,12 @@ EpsilonScaleOption = Annotated[
 ]
 NDatasetsOption = Annotated[int, typer.Option("--n-datasets", min=1, metavar="N", help="Data sets to simulate.")]
 NAuditOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--n-audit",
         min=0,
         metavar="N",
+        show_default=f"{N_AUDITED}, or as many as --n-datasets",
         help=f"Data sets (of at most {MAX_ENTRIES_AUDITED:,} entries) on which all metrics of all predictors are "
         "compared; 0 leaves it out.",
     ),
@@ -144,7 +145,7 @@ def main(
     force: cli.ForceOption = False,
     parameters: ParametersOption = None,
     max_entries: MaxEntriesOption = None,
-    n_audit: NAuditOption = N_AUDITED,
+    n_audit: NAuditOption = None,
     g: Annotated[Ends, range_option("g", "Genes")] = None,
     n_0: Annotated[Ends, range_option("n_0", "Control cells")] = None,
     n_p: Annotated[Ends, range_option("n_p", "Cells per perturbation")] = None,
@@ -165,6 +166,7 @@ def main(
     given = {"g": g, "n_0": n_0, "n_p": n_p, "k": k, "beta": beta, "delta": delta, "epsilon": epsilon, "mu_l": mu_l}
     ranges = TABLE_1.replace(epsilon=replace(TABLE_1.epsilon, scale=epsilon_scale))
     ranges = ranges.replace(**{name: ends for name, ends in given.items() if ends is not None})
+    n_audit = min(N_AUDITED, n_datasets) if n_audit is None else n_audit
     if device not in DEVICES:
         raise ValueError(f"--device {device}: it must be {listed(DEVICES)}")
     prepared = datasets.load(

@@ -21,6 +21,7 @@ FIGURES = {
         "gene_fits": "",
         "library_size_histograms": "",
         "control_and_perturbed": "",
+        "metrics_compared": "",
         "beta_pearson_delta": "2C",
         "n_0_pearson_delta": "5G",
         "k_pearson_delta_affected": "5K",
