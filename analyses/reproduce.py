@@ -159,6 +159,8 @@ def main(
     seed: cli.SeedOption = 0,
     output: cli.OutputOption = cli.RESULTS,
     workers: cli.WorkersOption = cli.CORES,
+    scheduler: cli.SchedulerOption = None,
+    device: cli.DeviceOption = "cpu",
     force: cli.ForceOption = False,
     only: OnlyOption = None,
     n_datasets: NDatasetsOption = None,
@@ -174,7 +176,9 @@ def main(
     size = REDUCED if n_datasets is None else {"n_datasets": n_datasets, "max_entries": None}
     size = size | ({} if max_entries is None else {"max_entries": max_entries})
     n_audit = N_AUDITED if size == REDUCED else None
-    to_run = steps(folder, only, {SWEEP: arguments_of(**size, n_audit=n_audit, preparation_seed=seed)})
+    # The other analyses take seconds on this machine's cores.
+    of_sweep = arguments_of(**size, n_audit=n_audit, preparation_seed=seed, scheduler=scheduler, device=device)
+    to_run = steps(folder, only, {SWEEP: of_sweep})
     preparation: dict[str, Any] = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
