@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from diversity_by_design.simulator.random_numbers import (
     NEGLIGIBLE,
+    RECIPROCALS,
     Words,
     fill,
     negative_binomial,
@@ -61,8 +62,6 @@ class Tables(NamedTuple):
 LARGEST_EXPONENT = 10
 _ALIAS_BITS = 16
 _THRESHOLD_UNIT = 2.0**48
-# Multiplying by 1 / (x + 1) is faster than dividing.
-_RECIPROCALS = 1.0 / np.arange(1.0, (1 << LARGEST_EXPONENT) + 1.0)
 # From this mean on a fresh draw is faster than a decision for each molecule.
 _MANY_MOLECULES = 40.0
 # Genes that random words are drawn for at a time.
@@ -93,7 +92,7 @@ def build_tables(low: float, high: float, tables: Tables) -> None:
         n_small = n_large = 0
         for x in range(columns):
             p = min(p_low, p_high)
-            ratio = (1.0 + x * dispersion) * _RECIPROCALS[x]
+            ratio = (1.0 + x * dispersion) * RECIPROCALS[x]
             p_low *= step_low * ratio
             p_high *= step_high * ratio
             if x == columns - 1:
@@ -139,7 +138,7 @@ def _from_rest(
             return x
         # Rounding can make it negative.
         u -= max(own, 0.0)
-        p *= step * (1.0 + x * dispersion) * _RECIPROCALS[x]
+        p *= step * (1.0 + x * dispersion) * RECIPROCALS[x]
     x = last
     # Rounding can leave a little of u where probabilities cannot be told from zero any more.
     while u >= p and p > NEGLIGIBLE:

@@ -17,12 +17,14 @@ Words = npt.NDArray[np.uint64]
 # Streams that `fill` advances side by side: as many as keep the widest vector unit busy.
 LANES = 16
 _TO_UNIT = 2.0**-53
-# From here on transformed rejection beats counting exponential gaps.
+# Transformed rejection needs at least this mean.
 _LARGE_MEAN = 10.0
 # Below this mean counting through the probabilities is fastest.
 _INVERTED_MEAN = 8.0
 # Far below what adding up probabilities can tell from zero, and reached beyond the mode only.
 NEGLIGIBLE = 1e-20
+# Multiplying by 1 / (x + 1) is faster than dividing; as many as a table of `kernels` can have columns.
+RECIPROCALS = 1.0 / np.arange(1.0, 1025.0)
 
 
 def stream(seed: np.random.SeedSequence) -> Words:
@@ -135,17 +137,33 @@ def gamma(state: Words, shape: float) -> float:
     return d * v
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def probability_of_none(mean: float, dispersion: float) -> float:
+    """Probability that a negative binomial count is 0."""
+    return math.exp(-math.log1p(mean * dispersion) / dispersion) if dispersion > 0.0 else math.exp(-mean)
+
+
+@numba.njit(nogil=True, cache=True)
+def inverted(state: Words, mean: float, dispersion: float) -> int:
+    """Draw a count, as `negative_binomial` does, by subtracting probabilities from a uniform number."""
+    u = uniform(state)
+    p = probability_of_none(mean, dispersion)
+    step = mean / (1.0 + mean * dispersion)
+    count = 0
+    # Rounding can leave a little of u where probabilities cannot be told from zero any more.
+    while u >= p and p > NEGLIGIBLE:
+        u -= p
+        reciprocal = RECIPROCALS[count] if count < len(RECIPROCALS) else 1.0 / (count + 1)
+        p *= step * (1.0 + count * dispersion) * reciprocal
+        count += 1
+    return count
+
+
 @numba.njit(nogil=True, cache=True)
 def poisson(state: Words, mean: float) -> np.integer | int:
-    """Draw from the Poisson distribution: by its products of uniforms, or by Hörmann's PTRS (1993) for large means."""
+    """Draw from the Poisson distribution: by inversion, or by Hörmann's PTRS (1993) for large means."""
     if mean < _LARGE_MEAN:
-        limit = math.exp(-mean)
-        product = 1.0 - uniform(state)
-        count = 0
-        while product > limit:
-            product *= 1.0 - uniform(state)
-            count += 1
-        return count
+        return inverted(state, mean, 0.0)
     b = 0.931 + 2.53 * math.sqrt(mean)
     a = -0.059 + 0.02483 * b
     immediate = 0.9277 - 3.6224 / (b - 2.0)
@@ -163,12 +181,6 @@ def poisson(state: Words, mean: float) -> np.integer | int:
             return np.int64(k)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def probability_of_none(mean: float, dispersion: float) -> float:
-    """Probability that a negative binomial count is 0."""
-    return math.exp(-math.log1p(mean * dispersion) / dispersion) if dispersion > 0.0 else math.exp(-mean)
-
-
 @numba.njit(nogil=True, cache=True)
 def negative_binomial(state: Words, mean: float, dispersion: float) -> np.integer | int:
     """Draw a count with this mean and variance mean + dispersion * mean**2; Poisson where the dispersion is 0.
@@ -176,16 +188,7 @@ def negative_binomial(state: Words, mean: float, dispersion: float) -> np.intege
     Small means by inversion, others as a Poisson variable whose mean is a gamma variable.
     """
     if mean < _INVERTED_MEAN:
-        u = uniform(state)
-        p = probability_of_none(mean, dispersion)
-        step = mean / (1.0 + mean * dispersion)
-        count = 0
-        # Rounding can leave a little of u where probabilities cannot be told from zero any more.
-        while u >= p and p > NEGLIGIBLE:
-            u -= p
-            p *= step * (1.0 + count * dispersion) / (count + 1)
-            count += 1
-        return count
+        return inverted(state, mean, dispersion)
     if dispersion > 0.0:
         mean *= gamma(state, 1.0 / dispersion) * dispersion
     return poisson(state, mean)

@@ -145,7 +145,7 @@ def simulate(
     table = pd.DataFrame(values, columns=list(METRICS))
     table.insert(0, "perturbation", perturbation_names(config.k))
     table.insert(1, "n_affected", truth.effects.n_affected)
-    fraction_affected = len(np.unique(truth.effects.genes)) / config.g
+    fraction_affected = np.count_nonzero(np.bincount(truth.effects.genes)) / config.g
     return SimulationResult(config, table, fraction_affected, n_empty_cells, truth.n_clipped)
 
 
