@@ -23,7 +23,8 @@ def fake_metrics(task: SweepTask, parameters: GeneParameters, device: str) -> di
     """Metrics that depend on all that should matter."""
     rng = np.random.default_rng(task.seed)
     metrics = dict(zip(RESULTS, rng.normal(task.config.beta, parameters.theta[0], len(RESULTS)), strict=True))
-    return {**metrics, "pearson_delta_affected": np.nan if task.dataset % 5 == 0 else 0.5}
+    undefined = task.dataset % 5 == 0
+    return {**metrics, "pearson_delta_affected": np.nan if undefined else 0.5, "n_empty_cells": 0, "n_clipped_genes": 0}
 
 
 def slow_metrics(task: SweepTask, parameters: GeneParameters, device: str) -> dict[str, float]:

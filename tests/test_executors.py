@@ -116,7 +116,7 @@ def test_a_process_killed_from_outside_loses_no_task():
 def test_a_result_that_cannot_be_sent_is_a_failure():
     with LocalProcesses(2) as place:
         [(_, outcome)] = place.run(executor_tasks.unpicklable, [0])
-    assert "pickle" in outcome.error
+    assert "local object" in outcome.error
 
 
 def test_a_function_that_processes_do_not_find_is_an_error(monkeypatch):

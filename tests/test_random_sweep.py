@@ -49,10 +49,10 @@ def test_the_table_holds_configurations_metrics_and_errors(uninterrupted):
             for metric in ("pearson_delta", "mse", "mae")
             for genes in ("all", "affected", "degs_vs_control", "degs_vs_rest")
         ),
-        *("fraction_affected", "error"),
+        *("fraction_affected", "n_empty_cells", "n_clipped_genes", "error"),
     ]
     assert table["dataset"].tolist() == list(range(N))
-    assert [kind.kind for kind in table.dtypes] == list("iiiii" + "f" * 18 + "O")
+    assert [kind.kind for kind in table.dtypes] == list("iiiii" + "f" * 20 + "O")
     for dataset, config in enumerate(SMALL.draw(1, dataset)[0] for dataset in range(N)):
         assert all(table.loc[dataset, name] == value for name, value in vars(config).items())
     assert table["pearson_delta_affected"].isna().tolist() == [dataset % 5 == 0 for dataset in range(N)]
@@ -60,6 +60,14 @@ def test_the_table_holds_configurations_metrics_and_errors(uninterrupted):
     assert (table["error"] == "").all()
     assert sweep_notes(table, seed=1, ranges=SMALL) == [
         "Data sets in which a metric is undefined for every perturbation: pearson_delta_affected 5."
+    ]
+
+
+def test_cells_without_a_count_and_clipped_genes_are_told(uninterrupted):
+    table = uninterrupted[0].assign(n_empty_cells=[3, 4] + [0] * (N - 2), n_clipped_genes=[0] * (N - 1) + [5])
+    assert sweep_notes(table, seed=1, ranges=SMALL)[-2:] == [
+        "Cells without a count, whose expression is 0: 7, in 2 of 24 data sets.",
+        "Genes whose mean in perturbed cells would have been negative, and was 0 instead: 5, in 1 of 24 data sets.",
     ]
 
 
@@ -132,7 +140,7 @@ def test_data_sets_that_fail_are_reported_and_tried_again(tmp_path, uninterrupte
     assert table.loc[failed, list(RESULTS)].isna().all(axis=None)
     pd.testing.assert_frame_equal(table[~failed], uninterrupted[0][~failed])
     [note, _] = sweep_notes(table, seed=1, ranges=SMALL)
-    assert note.startswith("2 of 24 data sets failed and are left out; the same command tries them again.")
+    assert note.startswith("2 of 24 data sets failed and are left out; the same command tries them again: 1, 4. ")
     assert note.endswith("ValueError: data set 1 cannot be simulated")
 
     pd.testing.assert_frame_equal(run(tmp_path), uninterrupted[0])

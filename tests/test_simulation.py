@@ -129,18 +129,17 @@ def test_tiny_theta_silent_genes_and_hardly_a_count():
     assert np.isfinite(result.metrics["mse_all"])
 
 
-def test_statistics_of_parts_add_up_to_those_of_the_whole(parameters):
-    config = replace(SMALL, n_p=17)
+@pytest.mark.parametrize("config", [replace(SMALL, n_p=17), replace(SMALL, g=40, n_0=5000, n_p=218, k=60)])
+def test_statistics_of_parts_add_up_to_those_of_the_whole(parameters, config):
     (whole,) = simulate_statistics(config, parameters, 5).statistics
     first, second = simulate_statistics(config, parameters, 5, parts=2).statistics
-    assert set(first.n_cells) == {9}
-    assert set(second.n_cells) == {8}
+    assert set(first.n_cells - second.n_cells) == {config.n_p % 2}
     np.testing.assert_allclose(first.sum + second.sum, whole.sum, rtol=1e-12)
     np.testing.assert_allclose(first.sum_sq + second.sum_sq, whole.sum_sq, rtol=1e-12)
     for part in (first, second):
         np.testing.assert_array_equal(part.control_sum, whole.control_sum)
-    with pytest.raises(ValueError, match="17 cells of a perturbation cannot be split into 18 parts"):
-        simulate_statistics(config, parameters, 5, parts=18)
+    with pytest.raises(ValueError, match="16 cells of a perturbation cannot be split into 17 parts"):
+        simulate_statistics(SMALL, parameters, 5, parts=17)
 
 
 def test_cells_are_those_that_the_metrics_are_of(parameters):
@@ -166,6 +165,13 @@ def test_cells_are_those_that_the_metrics_are_of(parameters):
     np.testing.assert_allclose(dbd.metrics.mse(measured.mean, measured.perturbed_mean), table["mse_all"], rtol=1e-4)
 
 
+def test_cells_of_genes_without_overdispersion():
+    parameters = GeneParameters(["a", "b"], [3.0, 5.0], [3.0, 5.0], [np.inf, 2.0])
+    adata = simulate_anndata(SimulationConfig(g=2, n_0=5, n_p=5, k=2), parameters)
+    assert sorted(adata.var["theta"]) == [2.0, np.inf]
+    assert len(GeneParameters.fit(adata)) == 2
+
+
 def test_cells_can_be_written_and_read(parameters, tmp_path):
     import anndata as ad
 
@@ -182,6 +188,16 @@ def test_bad_input(parameters):
         simulate(SMALL, parameters, device="gpu")
     with pytest.raises(ValueError, match="lower mu_l"):
         simulate(replace(SMALL, mu_l=30.0), parameters)
+    extreme = GeneParameters(["a"], [3.0], [3.0], [1e-310])
+    with pytest.raises(ValueError, match="counts of more than 32 bits"):
+        simulate(SimulationConfig(g=1, n_0=5, n_p=5, k=2), extreme)
+    for seed, error in ((None, TypeError), (1.5, TypeError), (-1, ValueError)):
+        with pytest.raises(error, match=f"seed is {seed}"):
+            simulate(SMALL, parameters, seed)
+    with pytest.raises(TypeError, match="expected a SimulationConfig, got a dict"):
+        simulate({}, parameters)
+    with pytest.raises(TypeError, match="expected a GeneParameters, got a DataFrame"):
+        simulate(SMALL, parameters.table)
 
 
 def test_needs_neither_anndata_nor_scanpy():

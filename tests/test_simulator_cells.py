@@ -1,5 +1,7 @@
 """Counts drawn through tables, and by every other way, have exactly the distributions of equations 1 to 5."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from distributions import assert_negative_binomial
@@ -56,6 +58,18 @@ def test_cells_that_share_tables_have_their_own_distributions(monkeypatch, ratio
         for gene in range(len(of.means)):
             means = np.full(here.sum(), factor * of.means[gene])
             assert_negative_binomial(counts[here, gene], means, of.dispersions[gene])
+
+
+@pytest.mark.parametrize("theta", [300.0, 5e3, 1e4, np.inf])
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.05])
+def test_large_means_of_hardly_any_spread(theta, spread):
+    """The probability of no count, from which tables are made, is next to the smallest number there is, or below."""
+    means = np.array([400.0, 620.0, 640.0, 700.0, 760.0, 860.0])
+    factors = np.random.default_rng(6).lognormal(0.0, spread, 20_000)
+    of = replace(population(factors), means=means, dispersions=np.full(len(means), 1.0 / theta))
+    counts = drawn(of)
+    for gene in range(len(means)):
+        assert_negative_binomial(counts[:, gene], factors * means[gene], of.dispersions[gene])
 
 
 @pytest.mark.parametrize("level", [0.2, 1.5, 4.0])

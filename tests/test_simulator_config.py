@@ -11,6 +11,12 @@ def test_size():
     assert (config.n_cells, config.n_entries) == (30, 3000)
 
 
+def test_the_size_of_large_data_sets_does_not_overflow():
+    large = {"g": 8192, "n_0": 8192, "n_p": 256, "k": 2000}
+    of_numpy = SimulationConfig(**{name: np.int32(value) for name, value in large.items()})
+    assert of_numpy.n_entries == SimulationConfig(**large).n_entries == 8192 * (8192 + 256 * 2000)
+
+
 def test_numpy_numbers_are_numbers():
     config = SimulationConfig(g=np.int64(100), delta=np.float32(0.5))
     assert (config.g, config.delta) == (100, 0.5)

@@ -321,8 +321,9 @@ class _LocalRun:
             if self._failed_starts >= MAX_DEATHS:
                 raise RuntimeError(
                     f"worker processes end while they start ({cause}); their messages are above. A script must start "
-                    'its work under `if __name__ == "__main__":`'
-                )
+                    'its work under `if __name__ == "__main__":`; a program read from standard input must be saved as '
+                    "a file, or use workers=1"
+                ) from None
         job = worker.job
         if job is None:
             return None

@@ -157,7 +157,7 @@ def _draw_dial(axes: Axes, scores: pd.DataFrame, summary: pd.Series) -> None:
     # Levels far from the dial would flatten it; their values are written beside it.
     reach = max(high - low, abs(high), abs(low))
     for name, level in medians.dropna().items():
-        if low - reach <= level <= high + reach:
+        if low - 2 * reach <= level <= high + 2 * reach:
             axes.axhline(level, color=PREDICTOR_COLOURS[str(name)], linestyle=_LEVELS[str(name)], linewidth=1.2)
     # A fall is seen in proportion.
     axes.update_datalim([(0, 0)], updatex=False)

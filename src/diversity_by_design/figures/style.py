@@ -75,11 +75,12 @@ def say_n(axes: Axes, n: int, what: str = "perturbations") -> None:
 
 def make_logarithmic(axes: Axes, values: npt.ArrayLike) -> None:
     """Scale the x axis for these positive values; ticks are plain numbers, also where it spans hardly a decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
     decades = np.log10(np.asarray(values).max() / np.asarray(values).min())
     steps = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=8 if decades >= 1.7 else None))
+    wide = LogLocator(subs=steps, numticks=8 if decades >= 1.7 else None)
+    axes.xaxis.set_major_locator(wide if decades > 0.7 else MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -31,6 +31,8 @@ _MOST_BINS = 48
 _SMALLEST_EXPONENT = 3
 # A table reaches so many standard deviations above the mean; what lies beyond takes long to draw.
 _REACH = 5.0
+# Probabilities are added up from that of no count, which must not be lost: e**-745 is the smallest number.
+_LARGEST_LOG = 650.0
 # A table pays if it has at most so many columns for each draw from it.
 _COLUMNS_PER_DRAW = 6
 # Logarithms looked up: of counts up to some times the mean count, within these limits.
@@ -53,7 +55,7 @@ class Population:
     perturbations : int (cells,)
         Number of each cell's perturbation, ascending.
     groups : int (cells,)
-        Number of the group that each cell is added up in, ascending.
+        Number of the group that each cell is added up in, ascending; a group has cells of one perturbation.
     effects : Effects
     epsilon : float
     seed : SeedSequence
@@ -70,14 +72,15 @@ class Population:
 
 
 def control_cells(truth: Truth, seed: int | np.random.SeedSequence) -> Population:
-    """Control cells of a data set (equation 3), in groups that threads share."""
-    nothing = Effects(np.zeros(2, np.int64), np.empty(0, np.int64), np.empty(0, bool))
+    """Control cells of a data set (equation 3): several perturbations of no effect, which threads share."""
+    groups = np.arange(truth.config.n_0) // _CONTROL_GROUP
+    nothing = Effects(np.zeros(groups[-1] + 2, np.int64), np.empty(0, np.int64), np.empty(0, bool))
     return Population(
         truth.mean_control,
         truth.dispersion,
         truth.control_factors,
-        np.zeros(truth.config.n_0, np.int64),
-        np.arange(truth.config.n_0) // _CONTROL_GROUP,
+        groups,
+        groups,
         nothing,
         truth.config.epsilon,
         child(seed, CONTROL_COUNTS),
@@ -115,7 +118,7 @@ def draw(population: Population, use: UseOfCells, workers: int | None = None) ->
     n_cells = len(population.factors)
     n_bins = int(np.clip(round(np.sqrt(n_cells) / 4), 1, _MOST_BINS))
     tables = _tables(population, n_cells / n_bins)
-    boundaries = _block_boundaries(population.groups, _CELLS_PER_BLOCK_AND_BIN * n_bins)
+    boundaries = _block_boundaries(population.perturbations, _CELLS_PER_BLOCK_AND_BIN * n_bins)
     n_blocks = len(boundaries) + 1
     spaces = [_Space(len(population.means)) for _ in range(min(workers or available_cores(), n_blocks))]
     for number, cells in enumerate(_bins(population.factors, n_bins)):
@@ -170,10 +173,10 @@ def _bins(factors: Floats, n_bins: int) -> list[Integers]:
     return np.split(np.argsort(number, kind="stable"), np.searchsorted(np.sort(number), np.arange(1, n_bins)))
 
 
-def _block_boundaries(groups: Integers, cells_per_block: int) -> Integers:
-    """First cells of all blocks but the first; a group is never cut, so that one thread adds up its cells."""
-    starts = np.flatnonzero(np.diff(groups)) + 1
-    wanted = np.arange(cells_per_block, len(groups), cells_per_block)
+def _block_boundaries(perturbations: Integers, cells_per_block: int) -> Integers:
+    """First cells of all blocks but the first; a perturbation is never cut, so that one thread adds up its cells."""
+    starts = np.flatnonzero(np.diff(perturbations)) + 1
+    wanted = np.arange(cells_per_block, len(perturbations), cells_per_block)
     return np.unique(starts[np.searchsorted(starts, wanted).clip(max=len(starts) - 1)]) if len(starts) else starts
 
 
@@ -183,6 +186,7 @@ def _tables(population: Population, n_draws: float) -> Tables:
     mean = population.factors.max() * means
     reach = mean + _REACH * np.sqrt(mean + dispersions * mean**2) + 4.0
     exponents = np.ceil(np.log2(np.maximum(reach, 1 << _SMALLEST_EXPONENT)))
+    exponents[-_log_probability_of_none(mean, dispersions) > _LARGEST_LOG] = -1
     exponents[2.0**exponents > min(1 << kernels.LARGEST_EXPONENT, _COLUMNS_PER_DRAW * n_draws)] = -1
     columns = np.where(exponents < 0, 0.0, 2.0**exponents).astype(np.int64)
     return Tables(
@@ -194,6 +198,11 @@ def _tables(population: Population, n_draws: float) -> Tables:
         np.zeros(columns.sum()),
         np.zeros(len(means)),
     )
+
+
+def _log_probability_of_none(means: Floats, dispersions: Floats) -> Floats:
+    spread = dispersions > 0.0
+    return np.where(spread, -np.log1p(means * dispersions) / np.where(spread, dispersions, 1.0), -means)
 
 
 class _Space:

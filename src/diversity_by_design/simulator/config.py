@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 # Standard deviation of the log library factor, which the paper estimated in norman19.
@@ -73,6 +74,8 @@ class SimulationConfig:
                 raise TypeError(f"{name} is {value!r}; it must be an integer")
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
+            # Numbers of NumPy overflow.
+            object.__setattr__(self, name, operator.index(value))
         for name in ("beta", "delta", "epsilon", "mu_l", "sigma_l"):
             value = getattr(self, name)
             try:

@@ -85,6 +85,9 @@ def larger(a: float, b: float) -> float:
 def for_device(function: Any, **names: Any) -> Any:
     """Compile a function that was written for the CPU, with other things in place of those that it knows by `names`."""
     source = function.py_func
+    unknown = set(names) - set(source.__code__.co_names)
+    if unknown:
+        raise LookupError(f"{source.__name__} uses none of {sorted(unknown)}")
     return cuda.jit(device=True)(FunctionType(source.__code__, {**source.__globals__, **names}, source.__name__))
 
 

@@ -308,7 +308,7 @@ def estimate_from_anndata(
     perturbation, control : str
         The column of `obs` that labels cells, and the label of unperturbed ones.
     layer : str, optional
-        Layer that holds the raw counts; None for `X`.
+        Layer that holds the raw counts; None for `X`, which is also taken where there is no layer ``counts``.
     library_size : str, optional
         Column of `obs` that holds total counts (default: sums over the genes here).
     workers : int, optional
@@ -323,6 +323,8 @@ def estimate_from_anndata(
     """
     from diversity_by_design.statistics import expression_matrix
 
+    if layer == "counts" and layer not in adata.layers:
+        layer = None  # that these are counts is checked like anything else
     return estimate(
         expression_matrix(adata, layer),
         _is_control(adata.obs, perturbation, control),

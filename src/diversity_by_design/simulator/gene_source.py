@@ -62,6 +62,10 @@ def gene_source(
     """
     if wanted not in (None, "default", "fit"):
         path = Path(wanted)
+        if not path.exists() and not path.suffix:
+            raise FileNotFoundError(
+                f"gene parameters {wanted!r}: give 'default', 'fit' or the path of a table; no such file"
+            )
         return GeneSource(
             path.name, GeneParameters.from_csv(path), SIGMA_L, f"Simulated genes are those of {path.name}."
         )

@@ -218,7 +218,7 @@ class GeneParameters:
         perturbation, control : str
             The column of `obs` that labels cells, and the label of unperturbed ones.
         layer : str, optional
-            Layer that holds the raw counts; None for `X`.
+            Layer that holds the raw counts; None for `X`, which is also taken where there is no layer ``counts``.
         theta : {"control", "perturbed", "all_cells"}
             The cells whose theta is taken; see `ParameterEstimates.gene_parameters`.
         workers : int, optional

@@ -21,7 +21,7 @@ _TO_UNIT = 2.0**-53
 _LARGE_MEAN = 10.0
 # Below this mean counting through the probabilities is fastest.
 _INVERTED_MEAN = 8.0
-# Far below what adding up probabilities can tell from zero, and reached beyond the mode only.
+# Far below what adding up probabilities can tell from zero; small means begin above it, so reach it beyond the mode.
 NEGLIGIBLE = 1e-20
 # Multiplying by 1 / (x + 1) is faster than dividing; as many as a table of `kernels` can have columns.
 RECIPROCALS = 1.0 / np.arange(1.0, 1025.0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from diversity_by_design.checks import listed
 from diversity_by_design.executors import Executor, Outcome, executor
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 # Raise it when a change of the simulator changes results: tables made before are then not continued.
 MODEL_VERSION = 1
 
-RESULTS = (*METRICS, "fraction_affected")
+RESULTS = (*METRICS, "fraction_affected", "n_empty_cells", "n_clipped_genes")
+_REMARKABLE = {
+    "n_empty_cells": "Cells without a count, whose expression is 0",
+    "n_clipped_genes": "Genes whose mean in perturbed cells would have been negative, and was 0 instead",
+}
 SCHEMA: dict[str, type] = {
     "dataset": int,
     **dict.fromkeys(("g", "n_0", "n_p", "k"), int),
@@ -48,7 +53,8 @@ def simulate_row(task: SweepTask, parameters: GeneParameters, device: str) -> di
     """Simulate one data set of a sweep on one core; its metrics."""
     from diversity_by_design.simulator.simulation import simulate
 
-    return simulate(task.config, parameters, task.seed, device=device, workers=1).metrics
+    result = simulate(task.config, parameters, task.seed, device=device, workers=1)
+    return {**result.metrics, "n_empty_cells": result.n_empty_cells, "n_clipped_genes": result.n_clipped_genes}
 
 
 def run_random_sweep(
@@ -103,8 +109,10 @@ def run_random_sweep(
     DataFrame
         One row per data set: `dataset`, `g`, `n_0`, `n_p`, `k`, `beta`, `delta`, `epsilon`, `mu_l`, `sigma_l`;
         ``{pearson_delta,mse,mae}_{all,affected,degs_vs_control,degs_vs_rest}``, medians over perturbations;
-        `fraction_affected`; and `error`, which is empty unless the data set failed. Then its metrics are NaN, and the
-        next run tries it again. `sweep_notes` says what a reader of the table must know.
+        `fraction_affected`; `n_empty_cells` (cells without a count, whose expression is 0); `n_clipped_genes` (genes
+        whose mean in perturbed cells would have been negative, and was 0 instead); and `error`, which is empty unless
+        the data set failed. Then its metrics are NaN, and the next run tries it again. `sweep_notes` says what a
+        reader of the table must know.
 
     Raises
     ------
@@ -212,14 +220,18 @@ def sweep_notes(
     if len(failed):
         causes = failed["error"].value_counts()
         notes.append(
-            f"{len(failed):,} of {len(table):,} data sets failed and are left out; the same command tries them again. "
-            f"The most frequent error ({causes.iloc[0]:,} times): {causes.index[0]}"
+            f"{len(failed):,} of {len(table):,} data sets failed and are left out; the same command tries them again: "
+            f"{listed(failed['dataset'])}. The most frequent error ({causes.iloc[0]:,} times): {causes.index[0]}"
         )
     undefined = table.loc[table["error"] == "", list(RESULTS)].isna().sum()
     undefined = undefined[undefined > 0]
     if len(undefined):
         counts = ", ".join(f"{name} {count:,}" for name, count in undefined.items())
         notes.append(f"Data sets in which a metric is undefined for every perturbation: {counts}.")
+    for name, what in _REMARKABLE.items():
+        affected = table.loc[table[name] > 0, name]
+        if len(affected):
+            notes.append(f"{what}: {int(affected.sum()):,}, in {len(affected):,} of {len(table):,} data sets.")
     return notes
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diversity_by_design.simulator.config import SIGMA_L, SimulationConfig
+from diversity_by_design.simulator.truth import child
 
 # In a row, after which a bound on the size is taken for a mistake.
 MAX_REDRAWN = 100_000
@@ -203,7 +204,7 @@ class SweepRanges:
                 f"max_entries is {max_entries:,}, but the smallest data set of these ranges has {least:,} entries "
                 "(cells x genes); give at least that, or lower the least g, n_0, n_p or k"
             )
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(dataset_index, 0)))
+        rng = np.random.default_rng(child(seed, dataset_index, 0))
         for n_redrawn in range(MAX_REDRAWN):
             quantiles = rng.random(len(_TABLE_1))
             config = self._configuration(
@@ -222,7 +223,7 @@ class SweepRanges:
 
 def simulation_seed(seed: int, dataset_index: int) -> np.random.SeedSequence:
     """Seed of the simulation of one data set of a sweep; independent of what its configuration was drawn with."""
-    return np.random.SeedSequence(seed, spawn_key=(dataset_index, 1))
+    return child(seed, dataset_index, 1)
 
 
 def _as_range(name: str, given: Any, default: Range) -> Range:

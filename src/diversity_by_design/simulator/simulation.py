@@ -271,6 +271,8 @@ def simulate_anndata(
     from scipy import sparse
 
     truth = draw_truth(config, parameters, seed)
+    with np.errstate(divide="ignore"):  # no overdispersion: theta is infinite
+        theta = 1.0 / truth.dispersion
     rows: list[sparse.csr_matrix | None] = [None] * config.n_cells
     for first, population in ((0, control_cells(truth, seed)), (config.n_0, perturbed_cells(truth, seed))):
 
@@ -292,7 +294,7 @@ def simulate_anndata(
             {
                 "mean_control": truth.mean_control,
                 "mean_base": truth.mean_base,
-                "theta": 1.0 / truth.dispersion,
+                "theta": theta,
             },
             index=truth.genes.astype(str),
         ),

@@ -246,7 +246,7 @@ def _read_table(path: Path) -> tuple[Mapping[str, Any], list[Row]] | None:
     try:
         table = pq.ParquetFile(path).read()
         made_with = json.loads(table.schema.metadata[_METADATA])
-    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not the table of a sweep; move it away, give another output, or --force (force=True) to "
             "overwrite it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,26 @@ class Truth:
     n_clipped: int
 
 
+def checked_seed(seed: int) -> int:
+    """Return a seed that is a whole number of at least 0; anything else could not be given again, or is a mistake.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is something else.
+    """
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}; it must be a whole number of at least 0") from None
+    if number < 0:
+        raise ValueError(f"seed is {number}; it must be at least 0")
+    return number
+
+
 def child(seed: int | np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     """Seed that depends on `seed` and the numbers of `key` alone (unlike `spawn`, which counts its calls)."""
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(checked_seed(seed))
     return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 
@@ -99,16 +117,21 @@ def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int |
         There are fewer gene parameters than genes to simulate, or means so large that counts would not fit into
         32 bits.
     """
+    for given, kind in ((config, SimulationConfig), (parameters, GeneParameters)):
+        if not isinstance(given, kind):
+            raise TypeError(f"expected a {kind.__name__}, got a {type(given).__name__}")
     rng = {number: np.random.default_rng(child(seed, number)) for number in range(CONTROL_COUNTS)}
     chosen = parameters.draw(config.g, rng[_GENES])
     mean_control = parameters.mu_control[chosen]
     shifted = mean_control + config.beta * (parameters.mu_perturbed[chosen] - mean_control)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        dispersion = 1.0 / parameters.theta[chosen]
     truth = Truth(
         config=config,
         genes=parameters.genes[chosen],
         mean_control=mean_control,
         mean_base=np.maximum(shifted, 0.0),
-        dispersion=1.0 / parameters.theta[chosen],
+        dispersion=dispersion,
         effects=_draw_effects(config, rng[_EFFECTS]),
         control_factors=rng[_CONTROL_FACTORS].lognormal(config.mu_l, config.sigma_l, config.n_0),
         factors=rng[_FACTORS].lognormal(config.mu_l, config.sigma_l, config.k * config.n_p),
@@ -119,10 +142,12 @@ def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int |
 
 
 def _check_counts(truth: Truth) -> None:
-    """Raise ValueError if counts might not fit into 32 bits: chances below e**-50 are none."""
+    """Raise ValueError if counts might not fit into 32 bits; chances of about e**-50 are none."""
     factor = max(truth.control_factors.max(), truth.factors.max())
     means = factor * np.maximum(truth.mean_control, truth.config.epsilon * truth.mean_base)
-    largest = means * (1.0 + 50.0 * truth.dispersion)
+    with np.errstate(over="ignore"):
+        spread = 10.0 * np.sqrt(means + truth.dispersion * means**2)
+        largest = means * (1.0 + 50.0 * truth.dispersion) + spread
     gene = int(np.argmax(largest))
     if not largest[gene] < 2.0**32:
         raise ValueError(
