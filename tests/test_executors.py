@@ -137,7 +137,7 @@ def test_a_script_without_guard_is_told(tmp_path):
     )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr.rstrip().endswith('start its work under `if __name__ == "__main__":`')
+    assert 'start its work under `if __name__ == "__main__":`' in ended.stderr.splitlines()[-1]
 
 
 def test_processes_end_with_the_context():
