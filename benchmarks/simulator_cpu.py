@@ -1,6 +1,6 @@
 """How many entries (cells x genes) per second the simulator draws on one core, against plain NumPy, in one run.
 
-    uv run benchmarks/simulator_cpu.py             the typical configuration, and 15 configurations drawn from table 1
+    uv run benchmarks/simulator_cpu.py             the typical configuration at several depths, and 15 drawn from table 1
     uv run benchmarks/simulator_cpu.py --n 31      another number of configurations
 
 NumPy is timed on the same configurations with fewer perturbations where they are large, since its time per entry does
@@ -58,6 +58,9 @@ def main(
     simulate(SimulationConfig(g=1000, n_0=20, n_p=10, k=10), parameters, workers=1)  # loads the kernels
     ours, theirs = measure(TYPICAL, parameters, repeats)
     print(f"typical: {ours / 1e6:.0f} against {theirs / 1e6:.1f} million entries/s: {ours / theirs:.1f} times")
+    for mu_l in (0.2, 2.0, 3.0, 4.0, 5.0):
+        ours, theirs = measure(replace(TYPICAL, mu_l=mu_l), parameters, repeats)
+        print(f"typical, but mu_l {mu_l}: {ours / 1e6:.0f} against {theirs / 1e6:.1f}: {ours / theirs:.1f} times")
     ratios, speeds = [], []
     for index in tqdm(range(n)):
         config, _ = SweepRanges().draw(0, index)
