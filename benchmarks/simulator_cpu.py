@@ -1,6 +1,6 @@
 """How many entries (cells x genes) per second the simulator draws on one core, against plain NumPy, in one run.
 
-    uv run benchmarks/simulator_cpu.py             the typical configuration at several depths, and 15 drawn from table 1
+    uv run benchmarks/simulator_cpu.py             the typical configuration, at several depths, and 15 of table 1
     uv run benchmarks/simulator_cpu.py --n 31      another number of configurations
 
 NumPy is timed on the same configurations with fewer perturbations where they are large, since its time per entry does
