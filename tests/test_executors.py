@@ -14,8 +14,7 @@ import psutil
 import pytest
 from dask_cluster import DaskProcesses
 
-from diversity_by_design import executors
-from diversity_by_design.executors import DaskCluster, LocalProcesses, ThisProcess, executor
+from diversity_by_design.executors import DaskCluster, LocalProcesses, ThisProcess, dask_cluster, executor, local
 
 TESTS = Path(__file__).parent
 
@@ -84,7 +83,7 @@ def test_tasks_are_taken_a_few_at_a_time():
 
 
 def test_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr(executors, "available_cores", lambda: 6)
+    monkeypatch.setattr(local, "available_cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     with LocalProcesses(2) as place:
@@ -193,7 +192,7 @@ def test_a_scheduler_that_cannot_be_reached_is_named():
 
 @pytest.mark.filterwarnings("ignore:the Dask cluster")
 def test_a_cluster_that_dies_bit_by_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "PATIENCE", 0.2)
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.2)
     settings = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     with DaskProcesses(tmp_path, **settings) as cluster, DaskCluster(cluster.address) as place:
         cluster.add_worker()

@@ -95,11 +95,16 @@ def perturbed_cells(truth: Truth, seed: int | np.random.SeedSequence, parts: int
         truth.dispersion,
         truth.factors,
         np.repeat(np.arange(k), n_p),
-        np.add.outer(parts * np.arange(k), np.arange(n_p) * parts // n_p).ravel(),
+        np.add.outer(parts * np.arange(k), part_numbers(n_p, parts)).ravel(),
         truth.effects,
         truth.config.epsilon,
         child(seed, COUNTS),
     )
+
+
+def part_numbers(n_p: int, parts: int) -> Integers:
+    """Part that each of the cells of a perturbation belongs to (n_p,), the parts as equal as can be."""
+    return np.arange(n_p) * parts // n_p
 
 
 def draw(population: Population, use: UseOfCells, workers: int | None = None) -> None:

@@ -15,6 +15,7 @@ from diversity_by_design.simulator.cells import (
     add_up,
     control_cells,
     draw,
+    part_numbers,
     perturbed_cells,
 )
 from diversity_by_design.simulator.config import SimulationConfig
@@ -228,7 +229,7 @@ def perturbation_names(k: int) -> pd.Index:
 def _statistics(truth: Truth, parts: int, sums: Sums) -> tuple[PerturbationStatistics, ...]:
     """Statistics of every part of the perturbed cells, each with all control cells."""
     config = truth.config
-    n_cells = np.bincount(np.arange(config.n_p) * parts // config.n_p, minlength=parts)
+    n_cells = np.bincount(part_numbers(config.n_p, parts), minlength=parts)
     return tuple(
         PerturbationStatistics(
             labels=perturbation_names(config.k),
