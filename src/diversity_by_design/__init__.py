@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design import baselines, checks, datasets, metrics, simulator
+    from diversity_by_design import baselines, checks, datasets, gears, metrics, simulator
     from diversity_by_design.baselines import additive, technical_duplicate
     from diversity_by_design.degs import DegScores, deg_scores
     from diversity_by_design.simulator import (
@@ -33,7 +33,7 @@ _HOME_OF = {
     "simulate_anndata": "simulator",
     "technical_duplicate": "baselines",
 }
-_MODULES = ("baselines", "checks", "datasets", "metrics", "simulator")
+_MODULES = ("baselines", "checks", "datasets", "gears", "metrics", "simulator")
 
 __all__ = [
     "DegScores",
@@ -47,6 +47,7 @@ __all__ = [
     "datasets",
     "deg_scores",
     "deg_weights",
+    "gears",
     "metrics",
     "simulate",
     "simulate_anndata",
