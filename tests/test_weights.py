@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights
+from diversity_by_design.weights import squared_scores
 
 SCORES = hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 12)), elements=st.floats(-50, 50, width=16))
 
@@ -42,3 +43,20 @@ def test_undefined_and_infinite_scores():
 def test_do_not_depend_on_gene_order(order):
     scores = np.array([[1.0, -4.0, 2.5]])
     np.testing.assert_array_equal(deg_weights(scores[:, order]), deg_weights(scores)[:, order])
+
+
+@given(SCORES)
+def test_squared_scores_are_the_weights_before_they_sum_to_one(scores):
+    squared, weights = squared_scores(scores), deg_weights(scores)
+    flat = np.ptp(np.abs(scores), axis=1) == 0
+    assert np.isnan(squared[flat]).all()
+    assert (squared[~flat].min(axis=1) == 0).all()
+    assert (squared[~flat].max(axis=1) == 1).all()
+    np.testing.assert_array_equal(squared / squared.sum(axis=1, keepdims=True), weights)
+
+
+def test_squared_scores_step_by_step(expression):
+    degs = deg_scores(PerturbationStatistics.from_anndata(expression))
+    expected = [((np.abs(t) - np.abs(t).min()) / np.ptp(np.abs(t))) ** 2 for t in degs.t]
+    np.testing.assert_allclose(squared_scores(degs), expected, rtol=1e-12)
+    np.testing.assert_array_equal(squared_scores([-np.inf, 3.0, np.inf]), [1.0, 0.0, 1.0])

@@ -30,12 +30,32 @@ def deg_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     >>> deg_weights([[0.0, -1.0, 2.0]])
     array([[0. , 0.2, 0.8]])
     """
+    squared = squared_scores(degs)
+    return squared / squared.sum(axis=-1, keepdims=True)
+
+
+def squared_scores(degs: DegScores | npt.ArrayLike) -> FloatArray:
+    """Square of the absolute scores after min-max per perturbation: `deg_weights` before they are scaled to sum to one.
+
+    Parameters
+    ----------
+    degs : as for `deg_weights`
+
+    Returns
+    -------
+    float64 array, of the shape of the scores
+        From 0 to 1, both of which occur in each row. Undefined (NaN) where `deg_weights` is; where scores are infinite,
+        1 for these genes and 0 for the others.
+
+    Examples
+    --------
+    >>> squared_scores([[0.0, -1.0, 2.0]])
+    array([[0.  , 0.25, 1.  ]])
+    """
     scores = np.abs(np.asarray(degs.t if isinstance(degs, DegScores) else degs, dtype=float))
     infinite = np.isinf(scores)
     limit = infinite.any(axis=-1, keepdims=True) & ~np.isnan(scores).any(axis=-1, keepdims=True)
     scores = np.where(limit, infinite, scores)
     low = scores.min(axis=-1, keepdims=True)
     spread = scores.max(axis=-1, keepdims=True) - low
-    scaled = (scores - low) / np.where(spread > 0, spread, np.nan)
-    squared = scaled**2
-    return squared / squared.sum(axis=-1, keepdims=True)
+    return ((scores - low) / np.where(spread > 0, spread, np.nan)) ** 2

@@ -1,0 +1,74 @@
+"""GEARS with DEG-weighted losses: the model, its graphs, honest splits, training, and the losses for any model.
+
+Names are imported on first use: importing this package imports neither torch nor scanpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diversity_by_design.gears.annotations import Annotations, read_annotations
+    from diversity_by_design.gears.fitting import TrainedGEARS, fit, load
+    from diversity_by_design.gears.graph import Graph
+    from diversity_by_design.gears.graphs import (
+        coexpression_graph,
+        gene_ontology_graph,
+        perturbation_graph,
+        read_graph,
+    )
+    from diversity_by_design.gears.losses import GEARSLoss, WMSELoss
+    from diversity_by_design.gears.model import GEARS
+    from diversity_by_design.gears.options import TrainingOptions
+    from diversity_by_design.gears.splits import Split, make_splits, read_splits, write_splits
+
+_HOME_OF = {
+    "Annotations": "annotations",
+    "GEARS": "model",
+    "GEARSLoss": "losses",
+    "Graph": "graph",
+    "Split": "splits",
+    "TrainedGEARS": "fitting",
+    "TrainingOptions": "options",
+    "WMSELoss": "losses",
+    "coexpression_graph": "graphs",
+    "fit": "fitting",
+    "gene_ontology_graph": "graphs",
+    "load": "fitting",
+    "make_splits": "splits",
+    "perturbation_graph": "graphs",
+    "read_annotations": "annotations",
+    "read_graph": "graphs",
+    "read_splits": "splits",
+    "write_splits": "splits",
+}
+
+__all__ = [
+    "GEARS",
+    "Annotations",
+    "GEARSLoss",
+    "Graph",
+    "Split",
+    "TrainedGEARS",
+    "TrainingOptions",
+    "WMSELoss",
+    "coexpression_graph",
+    "fit",
+    "gene_ontology_graph",
+    "load",
+    "make_splits",
+    "perturbation_graph",
+    "read_annotations",
+    "read_graph",
+    "read_splits",
+    "write_splits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
