@@ -1,0 +1,240 @@
+"""The part of GEARS in which nearly all of its arithmetic is: one small network for each perturbation and gene.
+
+For group d (equal cells of one perturbation) and gene g, with batch normalisations N1 and N2 over all rows (d, g),
+
+    h = relu(base[g] + shift[d]);  z1 = W1 h;  r = relu(N1(z1 + b1));  z2 = W2 r;  out = readout[g] . N2(z2 + b2)
+
+Rows pass in blocks that stay in a processor's cache, and what is cheap to compute again is not stored; the gradient
+is written out for that. A normalisation's own gradient needs sums over all rows, hence three passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Rows of a block on a CPU: with 64 and 128 features they fit the second-level cache.
+CPU_ROWS = 1024
+
+
+class Layer(NamedTuple):
+    """A linear layer and the batch normalisation after it."""
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
+    shift: Tensor
+
+
+class Moments(NamedTuple):
+    """Mean and variance of a layer's outputs, each (features,)."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def decode(
+    base: Tensor,
+    shift: Tensor,
+    kinds: Sequence[int],
+    share: Tensor,
+    layers: tuple[Layer, Layer],
+    readout: Tensor,
+    eps: float,
+    fixed: tuple[Moments, Moments] | None,
+) -> tuple[Tensor, Moments, Moments]:
+    """Output (groups, genes), and the moments of both layers' outputs.
+
+    Parameters
+    ----------
+    base : (kinds, genes, features)
+        What a gene contributes; cells may be of several kinds.
+    shift : (groups, features)
+        What a group's perturbation contributes.
+    kinds : (groups,)
+        Which of `base` a group has.
+    share : (groups,)
+        Share of the batch's cells that are in each group.
+    layers : pair of Layer
+    readout : (genes, features)
+    eps : float
+        Added to variances.
+    fixed : pair of Moments, optional
+        What the normalisations apply; by default the moments of this batch, which the gradient then goes through.
+    """
+    out, *found = _Decoder.apply(base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed)
+    return out, Moments(*found[:2]), Moments(*found[2:])
+
+
+def _blocks(n_groups: int, n_genes: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+    """Groups and genes that are computed together: whole groups, or a part of one."""
+    if device.type != "cpu":
+        yield slice(0, n_groups), slice(0, n_genes)
+        return
+    groups, genes = max(1, CPU_ROWS // n_genes), min(n_genes, CPU_ROWS)
+    for group in range(0, n_groups, groups):
+        for gene in range(0, n_genes, genes):
+            yield slice(group, min(group + groups, n_groups)), slice(gene, min(gene + genes, n_genes))
+
+
+class _Normalisation:
+    """Batch normalisation of outputs of a linear layer from which its bias was left out."""
+
+    def __init__(self, layer: Layer, moments: Moments, eps: float, depends: bool) -> None:
+        self.inverse = torch.rsqrt(moments.variance + eps)
+        self.centre = moments.mean - layer.bias
+        self.factor = layer.scale * self.inverse
+        self.summand = layer.shift - self.centre * self.factor
+        self._depends = depends
+
+    def scale_gradient(self, gradient_times_z: Tensor, gradient: Tensor) -> Tensor:
+        """Gradient of `Layer.scale` from sums over rows of (gradient of the output x z), and of the gradient."""
+        return self.inverse * (gradient_times_z - self.centre * gradient)
+
+    def statistics_gradient(self, scale_gradient: Tensor, shift_gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor of z, and summand, of the gradient that reaches z through mean and variance (times a row's share)."""
+        if not self._depends:
+            return torch.zeros_like(self.factor), torch.zeros_like(self.factor)
+        of_z = -self.factor * self.inverse * scale_gradient
+        return of_z, -self.factor * shift_gradient - self.centre * of_z
+
+    def bias_gradient(self, shift_gradient: Tensor) -> Tensor:
+        """Gradient of `Layer.bias`; a batch's own mean takes every bias away again."""
+        return torch.zeros_like(self.factor) if self._depends else self.factor * shift_gradient
+
+
+def _moments(parts: list[tuple[Tensor, Tensor, Tensor]], bias: Tensor) -> Moments:
+    """Moments of all rows, from means, variances and shares of parts of them."""
+    means, variances, shares = (torch.cat(each) for each in zip(*parts, strict=True))
+    shares = shares[:, None]
+    mean = (shares * means).sum(0)
+    return Moments(mean + bias, (shares * (variances + (means - mean).square_())).sum(0))
+
+
+class _Decoder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        base, shift, w1, b1, g1, s1, w2, b2, g2, s2, readout, share, kinds, eps, fixed = arguments
+        layers = Layer(w1, b1, g1, s1), Layer(w2, b2, g2, s2)
+        n_groups, n_genes = len(kinds), base.shape[1]
+        blocks = list(_blocks(n_groups, n_genes, base.device))
+        row_share = share / n_genes
+
+        z1 = base.new_empty(n_groups, n_genes, len(b1))
+        parts = []
+        for groups, genes in blocks:
+            h = _first_input(base, shift, kinds, groups, genes)
+            part = _linear(h, w1, z1[groups, genes])
+            if fixed is None:
+                parts.append(_part(part, row_share[groups]))
+        moments1 = _moments(parts, b1) if fixed is None else fixed[0]
+        norm1 = _Normalisation(layers[0], moments1, eps, fixed is None)
+
+        z2 = base.new_empty(n_groups, n_genes, len(b2))
+        parts = []
+        for groups, genes in blocks:
+            r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
+            part = _linear(r, w2, z2[groups, genes])
+            if fixed is None:
+                parts.append(_part(part, row_share[groups]))
+        moments2 = _moments(parts, b2) if fixed is None else fixed[1]
+        norm2 = _Normalisation(layers[1], moments2, eps, fixed is None)
+
+        scaled = readout * norm2.factor
+        out = base.new_empty(n_groups, n_genes)
+        for groups, genes in blocks:
+            torch.sum(z2[groups, genes] * scaled[genes], 2, out=out[groups, genes])
+        out += readout @ norm2.summand
+
+        ctx.save_for_backward(base, shift, w1, w2, g2, s2, readout, row_share, z1, z2)
+        ctx.known = kinds, blocks, norm1, norm2
+        results = (out, *moments1, *moments2)
+        ctx.mark_non_differentiable(*results[1:])
+        return results
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        base, shift, w1, w2, g2, s2, readout, row_share, z1, z2 = ctx.saved_tensors
+        kinds, blocks, norm1, norm2 = ctx.known
+
+        # Sums over all rows that the gradient through the second normalisation needs.
+        of_gene = gradient.sum(0)[:, None]
+        gradient_times_z2 = torch.zeros_like(readout)
+        for groups, genes in blocks:
+            gradient_times_z2[genes] += torch.sum(z2[groups, genes] * gradient[groups, genes, None], 0)
+        normalised = norm2.inverse * (gradient_times_z2 - norm2.centre * of_gene)
+        d_readout = g2 * normalised + s2 * of_gene
+        d_g2, d_s2 = (readout * normalised).sum(0), (readout * of_gene).sum(0)
+
+        # Through the second layer.
+        scaled = readout * norm2.factor
+        of_z, summand = norm2.statistics_gradient(d_g2, d_s2)
+        d_w2 = torch.zeros_like(w2)
+        d_y1 = torch.empty_like(z1)
+        d_s1, gradient_times_z1 = torch.zeros_like(norm1.factor), torch.zeros_like(norm1.factor)
+        for groups, genes in blocks:
+            r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
+            d_z2 = torch.addcmul(summand, z2[groups, genes], of_z).mul_(row_share[groups, None, None])
+            d_z2.addcmul_(gradient[groups, genes, None], scaled[genes])
+            d_w2.addmm_(_rows(d_z2).t(), _rows(r))
+            d_r = torch.mm(_rows(d_z2), w2).view_as(r)
+            part = torch.ops.aten.threshold_backward(d_r, r, 0.0)
+            d_y1[groups, genes] = part
+            d_s1 += part.sum((0, 1))
+            gradient_times_z1 += part.mul_(z1[groups, genes]).sum((0, 1))
+        d_g1 = norm1.scale_gradient(gradient_times_z1, d_s1)
+
+        # Through the first layer.
+        of_z, summand = norm1.statistics_gradient(d_g1, d_s1)
+        d_w1, d_base, d_shift = torch.zeros_like(w1), torch.zeros_like(base), torch.zeros_like(shift)
+        for groups, genes in blocks:
+            h = _first_input(base, shift, kinds, groups, genes)
+            d_z1 = torch.addcmul(summand, z1[groups, genes], of_z).mul_(row_share[groups, None, None])
+            d_z1.addcmul_(d_y1[groups, genes], norm1.factor)
+            d_w1.addmm_(_rows(d_z1).t(), _rows(h))
+            d_h = torch.mm(_rows(d_z1), w1).view_as(h)
+            d_h = torch.ops.aten.threshold_backward(d_h, h, 0.0)
+            d_shift[groups] += d_h.sum(1)
+            for kind, members in _by_kind(kinds[groups]):
+                d_base[kind, genes] += d_h[members].sum(0)
+
+        d_b1, d_b2 = norm1.bias_gradient(d_s1), norm2.bias_gradient(d_s2)
+        layers = (d_w1, d_b1, d_g1, d_s1, d_w2, d_b2, d_g2, d_s2)
+        return (d_base, d_shift, *layers, d_readout, None, None, None, None)
+
+
+def _first_input(base: Tensor, shift: Tensor, kinds: tuple[int, ...], groups: slice, genes: slice) -> Tensor:
+    """Input of the first layer (groups, genes, features)."""
+    h = base.new_empty(groups.stop - groups.start, genes.stop - genes.start, base.shape[2])
+    for kind, members in _by_kind(kinds[groups]):
+        torch.add(base[kind, genes], shift[groups][members, None], out=h[members])
+    return h.relu_()
+
+
+def _by_kind(kinds: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """Each kind with the groups that have it; groups of one kind follow each other."""
+    start = 0
+    for stop in range(1, len(kinds) + 1):
+        if stop == len(kinds) or kinds[stop] != kinds[start]:
+            yield kinds[start], slice(start, stop)
+            start = stop
+
+
+def _linear(rows: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+    torch.mm(_rows(rows), weight.t(), out=out.view(-1, out.shape[2]))
+    return out
+
+
+def _part(rows: Tensor, row_share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and variances (groups, features) of rows (groups, genes, features), and the groups' shares."""
+    means = rows.mean(1)
+    return means, (rows - means[:, None]).square_().mean(1), row_share * rows.shape[1]
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.reshape(-1, values.shape[2])
