@@ -1,0 +1,69 @@
+"""Tensors and what is known about them in one file, without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diversity_by_design.checks import listed
+from diversity_by_design.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ABOUT = "about"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    tensors : mapping of name to tensor
+    about : mapping
+        Plain values (as JSON has them), which are written into the file's header.
+    """
+    from safetensors.torch import save_file
+
+    # Parameters may share memory with each other, which the format does not know.
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(own, temporary, metadata={_ABOUT: json.dumps(dict(about))})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a file of `write_tensors`, on the CPU, and what is known about them.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[_ABOUT])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of this program, or is damaged ({error}); remove it") from error
+
+
+def require_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming what differs, unless a checkpoint is of the training that is asked for."""
+    different = [
+        f"{name} is {found.get(name, 'unknown')!r} there and {expected.get(name, 'unknown')!r} here"
+        for name in dict.fromkeys([*expected, *found])
+        if found.get(name) != expected.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"{path} is the checkpoint of another training: {listed(different, 5)}; choose another file, or remove it"
+        )

@@ -1,0 +1,324 @@
+"""GEARS in a few lines: `fit` on an AnnData, `predict` perturbations, `save` and `load`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+from tqdm import tqdm
+
+from diversity_by_design.checks import listed
+from diversity_by_design.degs import deg_scores
+from diversity_by_design.gears.cells import ExpressionRows, Pseudobulk, SingleCells, TrainingSet
+from diversity_by_design.gears.checkpoint import read_tensors, write_tensors
+from diversity_by_design.gears.devices import available_devices
+from diversity_by_design.gears.graph import Graph
+from diversity_by_design.gears.graphs import coexpression_graph
+from diversity_by_design.gears.loss_choice import LossChoice, build_loss
+from diversity_by_design.gears.model import GEARS
+from diversity_by_design.gears.options import TrainingOptions
+from diversity_by_design.gears.splits import Split
+from diversity_by_design.gears.training import Log, Target, train
+from diversity_by_design.statistics import PerturbationStatistics, expression_matrix, perturbation_labels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Genes by which epochs are compared.
+N_TOP_DEGS = 20
+# Parts of a saved model's file.
+_GRAPHS = ("coexpression", "ontology")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedGEARS:
+    """A trained model, with what it takes to predict.
+
+    Attributes
+    ----------
+    model : GEARS
+        With the parameters of the best epoch, in evaluation mode.
+    coexpression, ontology : Graph
+        Of the model.
+    control_mean : float tensor (genes,)
+    history : DataFrame
+        Measurements after each epoch.
+    options : TrainingOptions
+    control : str
+        Label of unperturbed cells.
+    """
+
+    model: GEARS
+    coexpression: Graph
+    ontology: Graph
+    control_mean: Tensor
+    history: pd.DataFrame
+    options: TrainingOptions
+    control: str
+
+    def predict(self, perturbations: Sequence[str] | pd.Index) -> pd.DataFrame:
+        """Predicted mean expression (perturbations, genes): that of control cells, and what each perturbation adds.
+
+        Raises
+        ------
+        KeyError
+            A gene is not in the perturbation graph.
+        ValueError
+            More than two genes are perturbed together.
+        """
+        perturbations = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+        changes = self.model.predict_changes(self.model.perturbation_index(perturbations, self.control))
+        return pd.DataFrame(
+            (changes + self.control_mean.to(changes.device)).cpu().numpy(),
+            index=pd.Index(perturbations, name="perturbation"),
+            columns=self.model.genes,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write everything into one safetensors file, whole or not at all."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors["control_mean"] = self.control_mean
+        nodes = {}
+        for name in _GRAPHS:
+            graph: Graph = getattr(self, name)
+            nodes[name] = graph.nodes.tolist()
+            for part in ("source", "target", "weight"):
+                tensors[f"{name}.{part}"] = torch.tensor(getattr(graph, part))
+        about = {
+            "nodes": nodes,
+            "options": self.options.plain(),
+            "control": self.control,
+            "history": self.history.to_dict("records"),
+        }
+        write_tensors(Path(path), tensors, about)
+
+
+def load(path: Path | str, device: str = "cpu") -> TrainedGEARS:
+    """Read a model that `TrainedGEARS.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is something else.
+    """
+    tensors, about = read_tensors(Path(path))
+    if "nodes" not in about:
+        raise ValueError(f"{path} holds no trained model (a checkpoint of a training, perhaps); expected a saved one")
+    options = TrainingOptions(**about["options"])
+    coexpression, ontology = (
+        Graph(
+            pd.Index(about["nodes"][name], dtype=object),
+            tensors[f"{name}.source"].numpy(),
+            tensors[f"{name}.target"].numpy(),
+            tensors[f"{name}.weight"].numpy(),
+        )
+        for name in _GRAPHS
+    )
+    model = new_model(coexpression, ontology, options)
+    prefix = "model."
+    model.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    )
+    return TrainedGEARS(
+        model.to(device).eval(),
+        coexpression,
+        ontology,
+        tensors["control_mean"],
+        pd.DataFrame(about["history"]),
+        options,
+        about["control"],
+    )
+
+
+def new_model(coexpression: Graph, ontology: Graph, options: TrainingOptions) -> GEARS:
+    """An untrained model on the CPU, whose parameters depend on the options' seed only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return GEARS(
+            coexpression,
+            ontology,
+            hidden_size=options.hidden_size,
+            num_go_gnn_layers=options.num_go_gnn_layers,
+            num_gene_gnn_layers=options.num_gene_gnn_layers,
+            messages=options.messages,  # type: ignore[arg-type]
+        )
+
+
+def fit(
+    adata: AnnData,
+    split: Split,
+    ontology: Graph,
+    *,
+    loss: str = "wmse",
+    coexpression: Graph | None = None,
+    perturbation: str = "condition",
+    control: str = "control",
+    device: str = "cpu",
+    checkpoint: Path | str | None = None,
+    log: Log | None = None,
+    bar: Callable[..., tqdm] = partial(tqdm, desc="GEARS"),
+    **options: Any,
+) -> TrainedGEARS:
+    """Train GEARS on the training perturbations of a split (section 3.5).
+
+    Nothing of a test perturbation's cells reaches the model, except through the weights of the losses whose names say
+    "all_cells" or "released", which are the paper's.
+
+    Parameters
+    ----------
+    adata : AnnData
+        log1p expression in `X`, in memory; CSR is used as it is.
+    split : Split
+        From `make_splits`.
+    ontology : Graph
+        Of the genes that can be perturbed, from `perturbation_graph`.
+    loss : str
+        "gears", "mse", "wmse" and others: see `LossChoice.parse`.
+    coexpression : Graph, optional
+        Of the genes; by default made from the training cells (see `coexpression_graph`).
+    perturbation, control : str
+        As for `PerturbationStatistics.from_anndata`.
+    device : str
+        "cpu", "cuda" or "cuda:1".
+    checkpoint : Path or str, optional
+        File that is written after each epoch. If it is there, training goes on from it.
+    log : callable, optional
+        Such as ``SummaryWriter(...).add_scalar`` of TensorBoard.
+    bar : callable
+        Makes the progress bar.
+    **options
+        See `TrainingOptions`.
+
+    Raises
+    ------
+    KeyError
+        The data have no such column, control label or perturbation, or a perturbed gene is not in the graph.
+    ValueError
+        Options, split and data do not fit each other, or the checkpoint is that of another training.
+    NotFiniteError
+        The loss became NaN or infinite.
+    """
+    chosen = TrainingOptions(loss=loss, **options)
+    device = available_devices(device)[0]
+    labels = perturbation_labels(adata, perturbation, control)
+    matrix = _csr(expression_matrix(adata))
+    statistics = PerturbationStatistics.from_matrix(
+        matrix, labels, adata.var_names, control=control, cells=adata.obs_names
+    )
+    training, validation = split.labels("train"), split.labels("validation")
+    absent = training.union(validation).difference(statistics.labels)
+    if len(absent):
+        raise KeyError(f"obs[{perturbation!r}] has no cells of {listed(absent)}, which the split names")
+    statistics.require_control()
+    names = [*training, control]
+    codes = pd.Index(names).get_indexer(pd.Index(labels))
+    if coexpression is None:
+        coexpression = coexpression_graph(matrix, adata.var_names, rows=codes >= 0, device=device)
+    elif not coexpression.nodes.equals(adata.var_names):
+        raise ValueError(
+            f"the co-expression graph is of other genes ({listed(coexpression.nodes, 3)}) than the data "
+            f"({listed(adata.var_names, 3)}), or has them in another order"
+        )
+
+    model = new_model(coexpression, ontology, chosen).to(device)
+    pairs = model.perturbation_index(names, control)
+    training_set: TrainingSet
+    if chosen.pseudobulk:
+        means = np.vstack([statistics.select(labels=training).mean, statistics.control_mean])
+        training_set = Pseudobulk(_tensor(means, device), **_sizes(chosen))
+    else:
+        training_set = SingleCells(
+            ExpressionRows(matrix, device),
+            codes,
+            len(training),
+            cells_per_label=chosen.cells_per_label,
+            **_sizes(chosen),
+        )
+    choice = LossChoice.parse(loss)
+    progress = train(
+        model,
+        build_loss(choice, statistics, training, direction_lambda=chosen.direction_lambda).to(device),
+        training_set,
+        names,
+        pairs,
+        [
+            _target("train", statistics.select(labels=training), model, device),
+            _target("validation", statistics.select(labels=validation), model, device),
+        ],
+        chosen,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        about=_about(chosen, statistics, split, coexpression, ontology),
+        log=log,
+        bar=bar,
+    )
+    model.load_state_dict(progress.best)
+    return TrainedGEARS(
+        model.eval(),
+        coexpression,
+        ontology,
+        _tensor(statistics.control_mean, "cpu"),
+        pd.DataFrame(progress.history),
+        chosen,
+        control,
+    )
+
+
+def _csr(matrix: Any) -> sparse.csr_matrix:
+    if not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
+        raise ValueError("training needs the expression in memory; read the file without backed=, or use to_memory()")
+    return sparse.csr_matrix(matrix)
+
+
+def _sizes(options: TrainingOptions) -> dict[str, int]:
+    return {"batch_size": options.batch_size, "passes": options.passes, "seed": options.seed}
+
+
+def _tensor(values: npt.NDArray[np.float64], device: str) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32, device=device)
+
+
+def _target(name: str, statistics: PerturbationStatistics, model: GEARS, device: str) -> Target:
+    """The perturbations of `statistics` and their top DEGs against control, by which GEARS chooses its epoch."""
+    top = deg_scores(statistics, reference="control").top(min(N_TOP_DEGS, len(statistics.genes)))
+    return Target(
+        name,
+        model.perturbation_index(statistics.labels, statistics.control or ""),
+        _tensor(statistics.mean - statistics.control_mean, device),
+        torch.as_tensor(top, device=device),
+    )
+
+
+def _about(
+    options: TrainingOptions, statistics: PerturbationStatistics, split: Split, *graphs: Graph
+) -> dict[str, str | float]:
+    """What tells a training from others, in words and hashes."""
+    roles = split.to_frame().sort_values("perturbation").to_csv(index=False)
+    parts = [part for graph in graphs for part in (graph.source, graph.target, graph.weight)]
+    sums = [statistics.n_cells, statistics.sum, statistics.sum_sq, statistics.control_sum, statistics.control_sum_sq]
+    names = json.dumps([statistics.labels.tolist(), statistics.genes.tolist()])
+    return {
+        "data": _hash(names.encode(), *sums),
+        "split": _hash(roles.encode()),
+        "graphs": _hash(json.dumps([graph.nodes.tolist() for graph in graphs]).encode(), *parts),
+        **options.plain(),
+    }
+
+
+def _hash(*parts: bytes | npt.NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""A comparison of losses as independent jobs: one model for each loss, half of the split and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from diversity_by_design.executors import Executor, Outcome
+from diversity_by_design.gears.graph import Graph
+from diversity_by_design.gears.loss_choice import LossChoice
+from diversity_by_design.gears.splits import Split
+
+if TYPE_CHECKING:
+    from diversity_by_design.gears.training import Log
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to train: with which loss, for which half of the tested perturbations, from which seed."""
+
+    loss: str
+    half: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the job's files.
+
+        Examples
+        --------
+        >>> Job("wmse^0.5", 1, 0).name
+        'wmse-power0.5_half1_seed0'
+        """
+        return f"{LossChoice.parse(self.loss).file_name}_half{self.half}_seed{self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class JobSetting:
+    """What all jobs share.
+
+    Attributes
+    ----------
+    data : Path
+        Prepared data set.
+    checksum : str
+        Of that file.
+    splits : pair of Split
+        Halves 0 and 1.
+    ontology : Graph
+    coexpression : pair of Graph
+        Of the training cells of either half.
+    options : dict
+        `TrainingOptions` other than the loss and the seed.
+    folder : Path
+        Checkpoints, models and logs go here.
+    device : str
+        "cpu", "cuda" (any GPU that is free), or "cuda:1".
+    threads : int
+        Of a job on the CPU. The last digits of results depend on it.
+    tensorboard : bool
+        Whether to log for TensorBoard.
+    """
+
+    data: Path
+    checksum: str
+    splits: tuple[Split, Split]
+    ontology: Graph
+    coexpression: tuple[Graph, Graph]
+    options: dict[str, Any]
+    folder: Path
+    device: str
+    threads: int
+    tensorboard: bool
+
+    def checkpoint(self, job: Job) -> Path:
+        """File of a job's checkpoint; jobs that differ in data, split, graph or options have different ones."""
+        split = self.splits[job.half].to_frame().sort_values("perturbation").to_csv(index=False)
+        edges = [graph.to_frame().to_csv(index=False) for graph in (self.ontology, self.coexpression[job.half])]
+        decisive = json.dumps([self.checksum, split, edges, self.options], sort_keys=True)
+        return (
+            self.folder / "checkpoints" / f"{job.name}_{hashlib.sha256(decisive.encode()).hexdigest()[:8]}.safetensors"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """What a job leaves.
+
+    Attributes
+    ----------
+    predictions : DataFrame (tested perturbations, genes)
+        Predicted mean expression.
+    history : DataFrame
+        Measurements after each epoch.
+    device : str
+    seconds : float
+    """
+
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    device: str
+    seconds: float
+
+
+def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
+    """Train the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
+
+    Parameters
+    ----------
+    numbered : (int, Job)
+        The number is the line of the job's progress bar.
+    setting : JobSetting
+    """
+    import torch
+
+    from diversity_by_design.datasets.expression import read_expression
+    from diversity_by_design.gears.devices import claim
+    from diversity_by_design.gears.fitting import fit
+
+    line, job = numbered
+    start = time.perf_counter()
+    split = setting.splits[job.half]
+    with claim(setting.device) as device:
+        torch.set_num_threads(setting.threads)
+        trained = fit(
+            read_expression(setting.data),
+            split,
+            setting.ontology,
+            loss=job.loss,
+            coexpression=setting.coexpression[job.half],
+            device=device,
+            checkpoint=setting.checkpoint(job),
+            log=_log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None,
+            bar=partial(tqdm, desc=job.name, position=line, leave=False),
+            seed=job.seed,
+            **setting.options,
+        )
+        trained.save(setting.folder / "models" / f"{job.name}.safetensors")
+        predictions = trained.predict(split.labels("test"))
+    return JobResult(predictions, trained.history, device, time.perf_counter() - start)
+
+
+def run_jobs(jobs: Iterable[Job], setting: JobSetting, executor: Executor) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs where the executor says; yield each with what became of it as it is done."""
+    jobs = list(jobs)
+    for index, outcome in executor.run(run_job, list(enumerate(jobs, start=1)), shared=(setting,)):
+        yield jobs[index], outcome
+
+
+def _log(folder: Path) -> Log:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "logging for TensorBoard needs the package tensorboard: pip install 'diversity-by-design[tensorboard]'"
+        ) from error
+    return SummaryWriter(str(folder)).add_scalar
