@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse, special
+from scipy import sparse
 
-from diversity_by_design.simulator.parameters import GeneDistribution
+from diversity_by_design.datasets.demo_effects import HOUSEKEEPING_SHARE, Floats, draw_effects, draw_genes
 
 if TYPE_CHECKING:
     import anndata
@@ -32,21 +32,10 @@ DESCRIPTION = (
     "Purely synthetic: negative binomial counts drawn from the stated parameters. No cell, gene or effect was measured."
 )
 
-# Expected counts per cell of a silent gene: few enough that the filter for genes seen in 3 cells removes it.
-_SILENT_MEAN = 1e-4
 # Library size of a low-quality cell relative to a good one: too few counts to show 200 genes.
 _LOW_QUALITY_DEPTH = 0.03
 # Perturbed cells that the preparation can choose from, beyond those it keeps: at least 2, so that it has to choose.
 _LEAST_SPARE_CELLS = 2
-# Share of expressed genes, the highest, that no perturbation moves: a strong change of one of them would, through
-# the common total, change the relative expression of every other gene.
-_HOUSEKEEPING_SHARE = 0.05
-# First shape parameter of the beta distribution of strengths: near 1, so that weak ones are common.
-_STRENGTH_ALPHA = 1.2
-# Share of a module's genes that move against the others (repressed where they are activated).
-_OPPOSED_SHARE = 0.2
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -191,11 +180,11 @@ class DemoParameters:
             ("largest_module", self.largest_module),
             ("private_genes", self.private_genes),
         ):
-            responsive = int(self.n_genes * (1 - _HOUSEKEEPING_SHARE))
+            responsive = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
             if needed > responsive:
                 raise ValueError(
                     f"DemoParameters: {name} is {needed}, more than the {responsive} genes that perturbations can move "
-                    f"({1 - _HOUSEKEEPING_SHARE:.0%} of n_genes)"
+                    f"({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
                 )
 
 
@@ -240,8 +229,9 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
         raise ValueError(f"seed is {seed}; it must be a whole number, 0 or greater")
     gene_rng, effect_rng, cell_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
 
-    genes = _draw_genes(gene_rng, parameters)
-    labels, effects = _draw_effects(effect_rng, parameters, genes.index, _responsive(genes))
+    genes = draw_genes(gene_rng, parameters)
+    drawn = draw_effects(effect_rng, parameters, genes)
+    labels, effects = drawn.labels, drawn.log_fold_changes
     control_mean = genes["control_mean"].to_numpy()
     expression = np.vstack([control_mean, control_mean * np.exp(genes["shift"].to_numpy() + effects)])
     expression /= expression.sum(axis=1, keepdims=True)
@@ -272,97 +262,6 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
             }
         },
     )
-
-
-def _draw_genes(rng: np.random.Generator, p: DemoParameters) -> pd.DataFrame:
-    """Parameters of all genes, as in the result's ``var``; silent genes lie anywhere among the expressed."""
-    n_all = p.n_genes + p.n_silent_genes
-    expressed = rng.permutation(n_all) < p.n_genes
-    # Means are made relative below, so that their centre and their largest are of no concern.
-    distribution = GeneDistribution(
-        log_mean=0.0,
-        log_mean_sd=p.log_mean_sd,
-        log_mean_skewness=p.log_mean_skewness,
-        largest_mean=np.inf,
-        log_theta_mean=p.log_theta_mean,
-        log_theta_sd=p.log_theta_sd,
-        log_theta_slope=p.log_theta_slope,
-        log_shift_mean=0.0,
-        log_shift_sd=p.shift_sd,
-        log_shift_slope=p.shift_slope,
-    )
-    log_mean, log_theta, shift = distribution.draw(rng, expressed)
-    relative = np.exp(log_mean[expressed])
-    mean = np.full(n_all, _SILENT_MEAN)
-    mean[expressed] = relative / relative.sum() * p.counts_per_cell
-    return pd.DataFrame(
-        {"control_mean": mean, "theta": np.exp(log_theta), "shift": shift, "expressed": expressed},
-        index=pd.Index([f"GENE{number:04d}" for number in range(1, n_all + 1)]),
-    )
-
-
-def _responsive(genes: pd.DataFrame) -> npt.NDArray[np.intp]:
-    """Positions of the genes that perturbations can target and move: neither silent nor housekeeping."""
-    mean, expressed = genes["control_mean"].to_numpy(), genes["expressed"].to_numpy()
-    return np.flatnonzero(expressed & (mean <= np.quantile(mean[expressed], 1 - _HOUSEKEEPING_SHARE)))
-
-
-def _draw_effects(
-    rng: np.random.Generator, p: DemoParameters, genes: pd.Index, responsive: npt.NDArray[np.intp]
-) -> tuple[list[str], Floats]:
-    """Labels of all perturbations (singles, doubles, rare singles) and their log fold changes (labels, genes)."""
-    modules = _draw_modules(rng, p, len(genes), responsive)
-    targets = rng.choice(responsive, p.n_singles + p.n_rare, replace=False)
-    beta = _STRENGTH_ALPHA * (p.strength_max / p.strength_mean - 1)
-    # One draw from each of as many equal parts of the distribution, so that every seed has weak and strong ones.
-    parts = (rng.permutation(len(targets)) + rng.random(len(targets))) / len(targets)
-    strengths = p.strength_max * special.betaincinv(_STRENGTH_ALPHA, beta, parts)
-    strengths[rng.permutation(p.n_singles)[: round(p.null_share * p.n_singles)]] = 0.0
-    singles = np.zeros((len(targets), len(genes)))
-    for effect, target, strength in zip(singles, targets, strengths, strict=True):
-        if strength == 0:
-            continue
-        moved = rng.choice(p.n_modules, size=min(int(rng.integers(1, 4)), p.n_modules), replace=False)
-        # The first module moves by the full strength, the others by less; each up or down.
-        share = np.concatenate([[1.0], rng.uniform(0.3, 0.8, size=len(moved) - 1)])
-        effect += (strength * share * rng.choice([-1.0, 1.0], size=len(moved))) @ modules[moved]
-        effect += _private_effect(rng, p, len(genes), responsive, strength)
-        effect[target] = p.target_log_fold_change * rng.normal(1.0, 0.2)
-
-    first, second = np.triu_indices(p.n_singles, k=1)
-    doubles = np.zeros((p.n_doubles, len(genes)))
-    pairs: list[tuple[int, int]] = []
-    for effect, pair in zip(doubles, rng.choice(len(first), p.n_doubles, replace=False), strict=True):
-        a, b = int(first[pair]), int(second[pair])
-        scale = p.interaction * (strengths[a] + strengths[b]) / 2
-        effect += p.additivity * (singles[a] + singles[b])
-        effect += rng.normal(0.0, scale) * modules[rng.integers(p.n_modules)]
-        effect += _private_effect(rng, p, len(genes), responsive, scale)
-        pairs.append((a, b))
-
-    names = [str(genes[target]) for target in targets]
-    combined = ["+".join(sorted((names[a], names[b]))) for a, b in pairs]
-    labels = [*names[: p.n_singles], *combined, *names[p.n_singles :]]
-    return labels, np.vstack([singles[: p.n_singles], doubles, singles[p.n_singles :]])
-
-
-def _draw_modules(rng: np.random.Generator, p: DemoParameters, n_all: int, responsive: npt.NDArray[np.intp]) -> Floats:
-    """Loadings (modules, genes): about 1 for most members, about -1 for the opposed ones, 0 elsewhere."""
-    loadings = np.zeros((p.n_modules, n_all))
-    for module in loadings:
-        size = rng.integers(p.smallest_module, p.largest_module + 1)
-        sign = np.where(rng.random(size) < _OPPOSED_SHARE, -1.0, 1.0)
-        module[rng.choice(responsive, size, replace=False)] = sign * rng.gamma(8.0, 1 / 8, size=size)
-    return loadings
-
-
-def _private_effect(
-    rng: np.random.Generator, p: DemoParameters, n_all: int, responsive: npt.NDArray[np.intp], sd: float
-) -> Floats:
-    """Log fold changes (genes) of a few random genes, 0 for the others."""
-    effect = np.zeros(n_all)
-    effect[rng.choice(responsive, p.private_genes, replace=False)] = rng.normal(0.0, sd, size=p.private_genes)
-    return effect
 
 
 def _draw_cells(rng: np.random.Generator, p: DemoParameters) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -126,6 +126,11 @@ def prepare_named(
     settings = spec.settings().changed(options)
     folder = data_dir / name
     path = folder / PREPARED
+    if spec.url is None and source is None:
+        from diversity_by_design.datasets.demo_annotations import write_demo_annotations
+
+        # Also where the data set was prepared before it had them.
+        write_demo_annotations(folder, seed)
     known = None if force else read_report(path)
     if known is not None:
         same_source = source is None or sha256(source) == known.source_sha256

@@ -1,0 +1,142 @@
+"""Gene ontology annotations from NCBI, or the ready graph of cell-gears: downloading, and where they are found."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zlib
+from enum import StrEnum
+from pathlib import Path
+
+import pandas as pd
+
+from diversity_by_design.checks import listed
+from diversity_by_design.datasets.demo_annotations import ANNOTATIONS
+from diversity_by_design.datasets.download import OTHER_MEANS, fetch
+from diversity_by_design.files import atomic_path
+from diversity_by_design.gears.annotations import SYNONYMS, read_annotations, table_header, write_table
+from diversity_by_design.gears.graph import EDGES
+from diversity_by_design.gears.graphs import SYNONYMS_FILE
+
+NAME = "gene_ontology"
+RAW = "raw"
+EDGES_FILE = "edges.csv"
+
+NCBI = "https://ftp.ncbi.nlm.nih.gov/gene/DATA"
+GENE2GO = "gene2go.gz"
+GENE_INFO = "GENE_INFO/Mammalia/Homo_sapiens.gene_info.gz"
+
+DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
+GEARS_FILE = "6934319"
+GEARS_ARCHIVE = "go_essential_all.tar.gz"
+GEARS_MEMBER = "go_essential_all/go_essential_all.csv"
+
+
+class Source(StrEnum):
+    """Who publishes what the graph is made of."""
+
+    NCBI = "ncbi"
+    GEARS = "gears"
+
+
+def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bool = False) -> Path:
+    """Download what a graph of genes is made of, unless it is there, and print what was kept of it.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The results go to ``data_dir/gene_ontology``, the downloaded files to ``raw`` within.
+    source : Source
+        NCBI: the files gene2go and gene_info, which change daily; ``annotations.tsv.gz`` (`symbol`, `go_id`) and
+        ``synonyms.tsv.gz`` (`synonym`, `symbol`) are made of them, for human genes. GEARS: the edges that
+        cell-gears comes with, ``edges.csv`` (`source`, `target`, `importance`).
+    force : bool
+        Download anew, whatever the checksum was last time.
+
+    Returns
+    -------
+    Path
+        Of the annotations, or of the edges.
+
+    Raises
+    ------
+    ConnectionError
+        There is no connection, the server refuses, or the transfer broke off.
+    ValueError
+        A file is not of the expected kind, or not the one that was downloaded first.
+    OSError
+        The disk is full or the folder cannot be written to.
+    """
+    folder = data_dir / NAME
+    path = folder / (ANNOTATIONS if source is Source.NCBI else EDGES_FILE)
+    if path.exists() and not force:
+        print(f"{path} is there already; --force downloads it anew")
+        return path
+    return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
+
+
+def graph_source(data_dir: Path, dataset: str) -> Path | None:
+    """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
+
+    Returns
+    -------
+    Path or None
+        Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
+        None if there are none of these.
+    """
+    candidates = (data_dir / dataset / ANNOTATIONS, data_dir / NAME / ANNOTATIONS, data_dir / NAME / EDGES_FILE)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _annotations(folder: Path, force: bool) -> Path:
+    gene2go = _download(f"{NCBI}/{GENE2GO}", folder / RAW / GENE2GO, force)
+    gene_info = _download(f"{NCBI}/{GENE_INFO}", folder / RAW / Path(GENE_INFO).name, force)
+    print(f"reading {gene2go}, which takes minutes")
+    annotations = read_annotations(gene2go, gene_info)
+    others = pd.DataFrame(sorted(annotations.synonyms.items()), columns=list(SYNONYMS))
+    # The annotations last: that they are there says that all is done.
+    write_table(folder / SYNONYMS_FILE, others)
+    write_table(folder / ANNOTATIONS, annotations.table)
+    print(f"{annotations.text()} are in {folder}")
+    return folder / ANNOTATIONS
+
+
+def _edges(folder: Path, force: bool) -> Path:
+    archive = _download(f"{DATAVERSE}/{GEARS_FILE}", folder / RAW / GEARS_ARCHIVE, force)
+    path = folder / EDGES_FILE
+    with atomic_path(path) as temporary:
+        _extract(archive, GEARS_MEMBER, temporary)
+        columns, _ = table_header(temporary)
+        if not set(EDGES) <= set(columns):
+            raise ValueError(
+                f"{GEARS_MEMBER} of {archive} has the columns {listed(columns)}; expected {listed(EDGES)}. "
+                "--force downloads it anew"
+            )
+    print(f"the edges of cell-gears are in {path}")
+    return path
+
+
+def _download(url: str, path: Path, force: bool) -> Path:
+    """Fetch a file without a published checksum."""
+    if force:
+        for earlier in (path, path.with_name(f"{path.name}.checksum.json")):
+            earlier.unlink(missing_ok=True)
+    try:
+        return fetch(url, path.parent, filename=path.name)
+    except (ConnectionError, ValueError) as error:
+        by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
+        raise type(error)(str(error).replace(OTHER_MEANS, by_hand)) from error
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    """Copy one file out of a compressed archive; nothing else of it is unpacked."""
+    try:
+        with tarfile.open(archive, "r:gz") as files:
+            names = files.getnames()
+            found = files.extractfile(member) if member in names and files.getmember(member).isreg() else None
+            if found is None:
+                raise ValueError(f"{archive} holds no file {member}; it holds: {listed(names)}. --force downloads anew")
+            with found, target.open("wb") as file:
+                shutil.copyfileobj(found, file)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} cannot be unpacked ({error}); --force downloads it anew") from error
