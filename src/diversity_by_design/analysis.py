@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from diversity_by_design import cli, datasets
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.results import ResultFolder
+
+Parameters = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,11 @@ class Run:
 
 
 def script(
-    analyse: Callable[[Run], None], *, name: str, title: str, parameters: Mapping[str, object] | None = None
+    analyse: Callable[[Run], None],
+    *,
+    name: str,
+    title: str,
+    parameters: Parameters | Callable[[PreparedDataset, Path], Parameters] | None = None,
 ) -> None:
     """Run an analysis as a command-line program.
 
@@ -42,8 +49,9 @@ def script(
         Does the work; its docstring is the help text.
     name, title : str
         Of the analysis; `name` is that of its script.
-    parameters : mapping, optional
-        What else the results depend on.
+    parameters : mapping, or function that makes one, optional
+        What else the results depend on. A function is given the prepared data set and the folder of all its results,
+        so that results of other analyses can be among these.
     """
 
     def main(
@@ -68,13 +76,14 @@ def script(
             min_genes_per_cell=min_genes_per_cell,
             seed=seed,
         )
+        results = output / prepared.name
         folder = ResultFolder(
-            output / prepared.name / name,
+            results / name,
             analysis=name,
             title=title,
             dataset=prepared,
             seed=seed,
-            parameters=parameters or {},
+            parameters=parameters(prepared, results) if callable(parameters) else parameters or {},
             force=force,
         )
         if folder.complete:

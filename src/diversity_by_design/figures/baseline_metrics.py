@@ -29,6 +29,11 @@ _HIGHER = "higher is better"
 _LOGARITHMIC_BELOW = -1.0
 # Width of a box relative to the distance of its neighbours.
 _BOX = 0.62
+# With more boxes than these in a panel, each has less room.
+_WIDE_BOXES = 4
+
+# Losses whose names are abbreviations.
+_ABBREVIATIONS = ("mse", "wmse")
 
 
 def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
@@ -38,7 +43,7 @@ def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
     with style():
-        figure, panels = plt.subplots(2, 3, figsize=(3 * max(3.0, 0.95 * len(predictors)), 6.4))
+        figure, panels = plt.subplots(2, 3, figsize=(3 * panel_width(len(predictors)), 6.4))
         # Errors above each other, then R2, then Pearson: plain on top, focused on DEGs below.
         for axes, metric in zip(panels.T.flat, PANELS, strict=True):
             of_metric = scores[scores["metric"] == metric]
@@ -47,17 +52,28 @@ def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
                 draw_box(axes, position, values, colours[predictor])
                 write_median(axes, position, values, metric)
             set_view(axes, of_metric["value"], metric)
-            axes.set_xlim(-0.6, len(predictors) - 0.4)
-            axes.set_xticks(
-                range(len(predictors)),
-                [
-                    f"{predictor_label(predictor)}\n{_counts(of_metric[of_metric['predictor'] == predictor])}"
-                    for predictor in predictors
-                ],
-                fontsize=6.5,
-            )
+            name_boxes(axes, of_metric, predictors)
             axes.set_title(metric_title(metric), pad=14)
     return figure
+
+
+def panel_width(n_boxes: int) -> float:
+    """Width in inches of a panel with so many boxes, each with its name below it."""
+    return max(3.0, 0.95 * min(n_boxes, _WIDE_BOXES) + 0.6 * max(0, n_boxes - _WIDE_BOXES))
+
+
+def name_boxes(axes: Axes, scores: pd.DataFrame, predictors: list[str]) -> None:
+    """Write each predictor's name and its number of scores below its box."""
+    narrow = len(predictors) > _WIDE_BOXES
+    axes.set_xlim(-0.6, len(predictors) - 0.4)
+    axes.set_xticks(
+        range(len(predictors)),
+        [
+            f"{predictor_label(predictor)}\n{_counts(scores[scores['predictor'] == predictor], narrow)}"
+            for predictor in predictors
+        ],
+        fontsize=6.5,
+    )
 
 
 def draw_box(axes: Axes, position: float, values: pd.Series, colour: str, width: float = 1.0) -> None:
@@ -127,7 +143,9 @@ def set_view(axes: Axes, values: pd.Series, metric: str) -> None:
     elif metric not in ERRORS:
         axes.axhline(0, color="0.7", linewidth=0.8, linestyle=":", zorder=0)
         set_r2_view(axes, defined)
-    axes.set_ylabel(METRIC_LABELS[metric])
+    axes.set_ylabel(
+        f"{METRIC_LABELS[metric]}\n(squared log1p expression)" if metric in ERRORS else METRIC_LABELS[metric]
+    )
 
 
 def set_r2_view(axes: Axes, values: pd.Series) -> None:
@@ -198,8 +216,40 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def predictor_label(predictor: str) -> str:
-    """Label for figures; a model that the style does not know keeps its name."""
-    return PREDICTOR_LABELS.get(predictor, predictor.replace("_", " "))
+    r"""Label for figures; a model that the style does not know keeps its name.
+
+    Examples
+    --------
+    >>> predictor_label("gears_wmse_all_cells^0.5"), predictor_label("my_model")
+    ('GEARS\nWMSE^0.5\nall cells', 'my model')
+    """
+    if predictor in PREDICTOR_LABELS:
+        return PREDICTOR_LABELS[predictor]
+    family, _, loss = predictor.partition("_")
+    if family != "gears" or not loss:
+        return predictor.replace("_", " ")
+    base, raised, power = loss.partition("^")
+    kind, _, variant = base.partition("_")
+    kind = kind.upper() if kind in _ABBREVIATIONS else kind
+    return "\n".join(filter(None, ("GEARS", f"{kind}{raised}{power}", variant.replace("_", " "))))
+
+
+def on_one_line(predictor: str) -> str:
+    """Label for a legend."""
+    return predictor_label(predictor).replace("\n", " ")
+
+
+def p_text(p: float) -> str:
+    """Write a p value; one too small for a number is said to be below it.
+
+    Examples
+    --------
+    >>> p_text(0.0123), p_text(0.0), p_text(float("nan"))
+    ('p = 0.012', 'p < 1e-300', 'p undefined')
+    """
+    if np.isnan(p):
+        return "p undefined"
+    return f"p = {p:.2g}" if p >= 1e-300 else "p < 1e-300"
 
 
 def short(label: str, longest: int = 22) -> str:
@@ -224,7 +274,8 @@ def predictor_colours(predictors: Iterable[str]) -> dict[str, str]:
     return {predictor: PREDICTOR_COLOURS.get(predictor) or others[predictor] for predictor in predictors}
 
 
-def _counts(scores: pd.DataFrame) -> str:
+def _counts(scores: pd.DataFrame, narrow: bool) -> str:
     undefined = int(scores["value"].isna().sum())
     n = f"n = {len(scores) - undefined:,}"
-    return f"{n}\n{undefined:,} undefined" if undefined else n
+    break_or_space = "\n" if narrow else " "
+    return f"{n}\n{undefined:,}{break_or_space}undefined" if undefined else n

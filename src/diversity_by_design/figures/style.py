@@ -19,6 +19,9 @@ PREDICTOR_COLOURS = {
     "additive": "#56B4E9",
     "technical_duplicate": "#009E73",
     "perturbed_mean_star": "#F0E442",
+    "gears_gears": "#CC79A7",
+    "gears_mse": "#E69F00",
+    "gears_wmse": "#0072B2",
 }
 PREDICTOR_LABELS = {
     "control_mean": "Control\n" r"mean $\mu^c$",
@@ -26,9 +29,12 @@ PREDICTOR_LABELS = {
     "additive": "Additive",
     "technical_duplicate": "Technical\nduplicate",
     "perturbed_mean_star": "Top DEGs true\n" r"$\mu^{all*}$",
+    "gears_gears": "GEARS\nown loss",
 }
-# Of the same palette: for predictors that have no colour above, in turn; and for example perturbations.
-OTHER_PREDICTOR_COLOURS = ("#E69F00", "#CC79A7", "#0072B2")
+# Of Paul Tol's palette: for predictors that have no colour above, in turn.
+OTHER_PREDICTOR_COLOURS = ("#882255", "#999933", "#332288", "#DDCC77")
+TRUTH_COLOUR = "#000000"
+# Of Okabe and Ito's: for example perturbations.
 EXAMPLE_COLOURS = ("#56B4E9", "#E69F00", "#000000", "#CC79A7")
 UP, DOWN, UNCHANGED = "#B2182B", "#2166AC", "#F7F7F7"
 POINTS, TREND, HIGHLIGHT = "#7F9DB9", "#0072B2", "#D55E00"

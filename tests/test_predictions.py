@@ -1,0 +1,159 @@
+"""Files of predictions: what is written is read, and what does not belong to the data set is refused."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from examples import make_expression
+
+from diversity_by_design import PerturbationStatistics
+from diversity_by_design.predictions import (
+    predicted_by_all,
+    prediction_checksums,
+    prediction_path,
+    read_predictions,
+    write_predictions,
+)
+
+CHECKSUM = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    return PerturbationStatistics.from_anndata(make_expression(seed=3, n_labels=6, n_genes=12))
+
+
+def table(statistics, labels=("P0+P1", "P2", "P1")) -> pd.DataFrame:
+    values = np.arange(len(labels) * 12, dtype=float).reshape(len(labels), 12) / 7 - 1
+    return pd.DataFrame(values, index=list(labels), columns=statistics.genes)
+
+
+def write(folder, expression, loss="mse", seed=0, **others):
+    arguments = {"half": np.arange(len(expression)) % 2, "task": "unseen", "dataset_checksum": CHECKSUM} | others
+    path = prediction_path(folder, loss, seed)
+    write_predictions(path, expression, loss=loss, seed=seed, **arguments)
+    return path
+
+
+def edit(path, change) -> None:
+    adata = ad.read_h5ad(path)
+    adata = change(adata) or adata
+    adata.write_h5ad(path)
+
+
+def test_what_was_written_is_read_again_by_label(statistics, tmp_path):
+    expression = table(statistics)
+    path = write(tmp_path, expression, loss="wmse^0.5", seed=3)
+    assert path.name == "wmse-power0.5_seed3.h5ad"
+    (found,) = read_predictions(tmp_path, statistics, CHECKSUM)
+    assert (found.loss, found.seed, found.task, found.predictor) == ("wmse^0.5", 3, "unseen", "gears_wmse^0.5")
+    assert found.labels.tolist() == ["P0+P1", "P2", "P1"]
+    assert found.half.tolist() == [0, 1, 0]
+    aligned = found.aligned(statistics.labels)
+    for label, row in zip(statistics.labels, aligned, strict=True):
+        if label in expression.index:
+            assert row.tolist() == expression.loc[label].to_numpy(np.float32).tolist()
+        else:
+            assert np.isnan(row).all()
+
+
+def test_file_is_as_documented_for_other_readers(statistics, tmp_path):
+    adata = ad.read_h5ad(write(tmp_path, table(statistics)))
+    assert adata.X.dtype == np.float32
+    assert adata.obs["is_combination"].tolist() == [True, False, False]
+    assert adata.var_names.tolist() == statistics.genes.tolist()
+    assert dict(adata.uns["gears"]) == {"loss": "mse", "seed": 0, "task": "unseen", "dataset_checksum": CHECKSUM}
+
+
+def test_losses_come_in_a_fixed_order_and_files_being_written_are_passed_over(statistics, tmp_path):
+    for loss in ("wmse^2", "other", "wmse", "wmse^0.5", "gears", "wmse_all_cells", "mse"):
+        for seed in (10, 2):
+            write(tmp_path, table(statistics), loss=loss, seed=seed)
+    (tmp_path / ".12345678.tmp.mse_seed4.h5ad").write_bytes(b"half of a file")
+    found = read_predictions(tmp_path, statistics, CHECKSUM)
+    losses = ["gears", "mse", "wmse", "wmse_all_cells", "other", "wmse^0.5", "wmse^2"]
+    assert [(one.loss, one.seed) for one in found] == [(loss, seed) for loss in losses for seed in (2, 10)]
+    assert len(prediction_checksums(tmp_path)) == 14
+
+
+def test_no_folder_means_no_predictions(statistics, tmp_path):
+    assert read_predictions(tmp_path / "none", statistics, CHECKSUM) == []
+    assert prediction_checksums(tmp_path / "none") == {}
+
+
+def test_checksums_tell_when_a_file_changes(statistics, tmp_path):
+    write(tmp_path, table(statistics))
+    before = prediction_checksums(tmp_path)
+    write(tmp_path, table(statistics))
+    assert prediction_checksums(tmp_path) == before
+    write(tmp_path, table(statistics) + 1)
+    assert set(prediction_checksums(tmp_path)) == set(before)
+    assert prediction_checksums(tmp_path) != before
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.uns["gears"].update(dataset_checksum="cd" * 32), r"another data set.*cdcdcdcdcdcd, here abab"),
+        (lambda a: a[:, 1:].copy(), r"1 are missing \(gene0\), 0 are unknown \(none\); all 12"),
+        (lambda a: a[:, ::-1].copy(), "genes in another order"),
+        (lambda a: setattr(a, "obs_names", ["P2", "XY1", "P1"]), r"1 pert.*: XY1; it has P0"),
+        (lambda a: setattr(a, "obs_names", ["P2", "P2", "P1"]), "occur more than once: P2"),
+        (lambda a: a.X.__setitem__((1, 2), np.nan), r"1 prediction\(s\) that are not finite, the first nan for 'P2'"),
+        (lambda a: a.uns["gears"].update(task="pairs"), "task is 'pairs'; it must be one of: combinations, unseen"),
+        (lambda a: a.uns["gears"].update(loss="wmse^x"), "'x' is no power"),
+        (lambda a: a.uns["gears"].pop("seed") and None, "no file of predictions.*'seed'.*loss, seed, task"),
+        (lambda a: a.uns.pop("gears") and None, "no file of predictions"),
+        (lambda a: a.obs.__delitem__("half"), r"no file of predictions.*obs\['half'\]"),
+    ],
+)
+def test_what_is_not_of_this_data_set_is_refused_by_name(change, message, statistics, tmp_path):
+    path = write(tmp_path, table(statistics))
+    edit(path, change)
+    with pytest.raises(ValueError, match=message) as error:
+        read_predictions(tmp_path, statistics, CHECKSUM)
+    assert "mse_seed0.h5ad" in str(error.value) or "no power" in message
+
+
+def test_a_damaged_file_is_named(statistics, tmp_path):
+    (tmp_path / "mse_seed0.h5ad").write_bytes(b"not HDF5")
+    with pytest.raises(ValueError, match=r"mse_seed0\.h5ad is no file of predictions"):
+        read_predictions(tmp_path, statistics, CHECKSUM)
+
+
+def test_two_files_of_one_loss_and_seed_or_two_tasks_are_refused(statistics, tmp_path):
+    path = write(tmp_path, table(statistics))
+    path.rename(tmp_path / "copy.h5ad")
+    write(tmp_path, table(statistics))
+    with pytest.raises(ValueError, match=r"copy\.h5ad, mse_seed0\.h5ad are all of loss 'mse' and seed 0"):
+        read_predictions(tmp_path, statistics, CHECKSUM)
+    (tmp_path / "copy.h5ad").unlink()
+    write(tmp_path, table(statistics), loss="wmse", task="combinations")
+    with pytest.raises(ValueError, match=r"different tasks \(combinations, unseen\)"):
+        read_predictions(tmp_path, statistics, CHECKSUM)
+
+
+def test_what_cannot_be_right_is_not_written(statistics, tmp_path):
+    good = table(statistics)
+    for expression, others, message in (
+        (good.where(good < 3), {}, "not finite"),
+        (good.iloc[:0], {}, "predicts no perturbation"),
+        (good.iloc[[0, 0]], {}, r"more than once: P0\+P1"),
+        (good, {"half": [0, 1]}, r"half has shape \(2,\); expected \(3,\)"),
+        (good, {"task": "both"}, "task is 'both'"),
+        (good, {"loss": "wmse^"}, "'' is no power"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write(tmp_path, expression, **others)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_every_model_predicts_is_compared(statistics, tmp_path):
+    write(tmp_path, table(statistics, ["P3", "P1", "P2"]), loss="mse")
+    write(tmp_path, table(statistics, ["P0", "P2", "P3"]), loss="wmse")
+    both = read_predictions(tmp_path, statistics, CHECKSUM)
+    assert predicted_by_all(both, statistics.labels).tolist() == ["P2", "P3"]
+    write(tmp_path, table(statistics, ["P1", "P0"]), loss="gears")
+    with pytest.raises(ValueError, match="no perturbation is predicted by every model.*gears_gears seed 0: 2"):
+        predicted_by_all(read_predictions(tmp_path, statistics, CHECKSUM), statistics.labels)
