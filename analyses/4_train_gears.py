@@ -130,7 +130,7 @@ def main(
     batch_size: BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: LearningRateOption = DEFAULTS.learning_rate,
     weight_decay: WeightDecayOption = DEFAULTS.weight_decay,
-    messages: MessagesOption = Messages(DEFAULTS.messages),
+    messages: MessagesOption = Messages.FIRST_CELL,
     pseudobulk: PseudobulkOption = False,
     passes: PassesOption = DEFAULTS.passes,
     training_cells: TrainingCellsOption = None,
@@ -152,7 +152,7 @@ def main(
         "messages": str(messages),
         "pseudobulk": pseudobulk,
         "passes": passes,
-        "cells_per_label": training_cells,
+        "training_cells": training_cells,
     }
     names = list(dict.fromkeys(LossChoice.parse(name.strip()).name for name in losses.split(",")))
     for name in names:

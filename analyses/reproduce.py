@@ -26,12 +26,16 @@ ANALYSES = {
     "1_synthetic_sweep": "Synthetic sweep",
     "2_real_data_sweeps": "Real-data sweeps",
     "3_niche_sensitivity": "Sensitivity to niche signals",
+    "4_train_gears": "Training of GEARS",
     "5_compare_models": "Comparison of models and baselines",
 }
-SWEEP = "1_synthetic_sweep"
+SWEEP, TRAINING = "1_synthetic_sweep", "4_train_gears"
 # A sweep of the paper's size takes hours on two cores, this one about a minute.
 REDUCED: dict[str, int | None] = {"n_datasets": 400, "max_entries": 5_000_000}
 N_AUDITED = 60
+# So does training on all cells for ten epochs, where the data are those of the paper.
+REDUCED_TRAINING: dict[str, int | None] = {"epochs": 3, "training_cells": 32}
+SEEDS = 2
 SECONDS_TO_STOP = 20
 
 OnlyOption = Annotated[
@@ -57,6 +61,30 @@ MaxEntriesOption = Annotated[
         metavar="N",
         show_default=False,
         help="Bound on the size (cells x genes) of simulated data sets; none by default where --n-datasets is given.",
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        min=1,
+        metavar="N",
+        show_default=False,
+        help=f"Epochs of training in analysis 4, on all cells (default: {REDUCED_TRAINING['epochs']}, on "
+        f"{REDUCED_TRAINING['training_cells']} cells of each perturbation; GEARS takes 10 or 20, on all).",
+    ),
+]
+SeedsOption = Annotated[
+    int,
+    typer.Option("--seeds", min=1, metavar="N", help="Models that analysis 4 trains with each loss."),
+]
+GraphOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--graph",
+        metavar="FILE",
+        show_default="what data/gene_ontology/get_data.py downloaded",
+        help="Annotations or edges of which analysis 4 makes the graph of the perturbed genes.",
     ),
 ]
 
@@ -146,11 +174,11 @@ def arguments_of(**options: object) -> list[str]:
     return arguments
 
 
-def has_another_sweep(folder: Path) -> bool:
-    """Whether a finished sweep is in the folder that is not the reduced one."""
+def has_another(folder: Path, reduced: Mapping[str, object]) -> bool:
+    """Whether a finished analysis is in the folder that is not the reduced one."""
     record = read_record(folder)
     return bool(
-        record and record["complete"] and any(record["parameters"][name] != size for name, size in REDUCED.items())
+        record and record["complete"] and any(record["parameters"][name] != size for name, size in reduced.items())
     )
 
 
@@ -165,6 +193,9 @@ def main(
     only: OnlyOption = None,
     n_datasets: NDatasetsOption = None,
     max_entries: MaxEntriesOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = SEEDS,
+    graph: GraphOption = None,
     perturbation_key: cli.PerturbationKeyOption = None,
     control_label: cli.ControlLabelOption = None,
     cells_per_perturbation: cli.CellsPerPerturbationOption = None,
@@ -176,9 +207,14 @@ def main(
     size = REDUCED if n_datasets is None else {"n_datasets": n_datasets, "max_entries": None}
     size = size | ({} if max_entries is None else {"max_entries": max_entries})
     n_audit = N_AUDITED if size == REDUCED else None
+    training = REDUCED_TRAINING if epochs is None else {"epochs": epochs, "training_cells": None}
     # The other analyses take seconds on this machine's cores.
-    of_sweep = arguments_of(**size, n_audit=n_audit, preparation_seed=seed, scheduler=scheduler, device=device)
-    to_run = steps(folder, only, {SWEEP: of_sweep})
+    elsewhere = {"preparation_seed": seed, "scheduler": scheduler, "device": device}
+    options = {
+        SWEEP: arguments_of(**size, n_audit=n_audit, **elsewhere),
+        TRAINING: arguments_of(**training, seeds=seeds, graph=graph, **elsewhere),
+    }
+    to_run = steps(folder, only, options)
     preparation: dict[str, Any] = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
@@ -187,10 +223,11 @@ def main(
         "min_genes_per_cell": min_genes_per_cell,
     }
     prepared = datasets.load(dataset, data_dir=cli.data_dir(), seed=seed, **preparation)
-    sweep = output / prepared.name / SWEEP
-    if SWEEP in {step.name for step in to_run} and size == REDUCED and not force and has_another_sweep(sweep):
-        print(f"{sweep}: holds another sweep, which stays as it is; --force makes the reduced one")
-        to_run = [step for step in to_run if step.name != SWEEP]
+    for name, chosen, reduced in ((SWEEP, size, REDUCED), (TRAINING, training, REDUCED_TRAINING)):
+        path = output / prepared.name / name
+        if name in {step.name for step in to_run} and chosen == reduced and not force and has_another(path, reduced):
+            print(f"{path}: holds another run, which stays as it is; --force makes the reduced one")
+            to_run = [step for step in to_run if step.name != name]
     failed = run_steps(
         to_run,
         arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),

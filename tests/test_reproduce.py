@@ -75,25 +75,37 @@ def test_options_of_one_script_reach_it_alone(scripts):
 
 
 @pytest.mark.parametrize(
-    ("complete", "size", "stays"),
+    ("complete", "parameters", "reduced", "stays"),
     [
-        (True, {"n_datasets": 10_000, "max_entries": None}, True),
-        (True, {"n_datasets": 400, "max_entries": None}, True),
-        (False, {"n_datasets": 10_000, "max_entries": None}, False),
-        (True, reproduce.REDUCED, False),
+        (True, {"n_datasets": 10_000, "max_entries": None}, reproduce.REDUCED, True),
+        (True, {"n_datasets": 400, "max_entries": None}, reproduce.REDUCED, True),
+        (False, {"n_datasets": 10_000, "max_entries": None}, reproduce.REDUCED, False),
+        (True, reproduce.REDUCED, reproduce.REDUCED, False),
+        (True, {"epochs": 10, "training_cells": None}, reproduce.REDUCED_TRAINING, True),
+        (True, reproduce.REDUCED_TRAINING, reproduce.REDUCED_TRAINING, False),
     ],
 )
-def test_a_finished_sweep_of_another_size_is_recognised(tmp_path, complete, size, stays):
-    assert not reproduce.has_another_sweep(tmp_path)
-    record = dict.fromkeys(records.FIELDS) | {"complete": complete, "parameters": size, "tables": [], "figures": []}
+def test_a_finished_run_of_another_size_is_recognised(tmp_path, complete, parameters, reduced, stays):
+    assert not reproduce.has_another(tmp_path, reduced)
+    record = dict.fromkeys(records.FIELDS) | {
+        "complete": complete,
+        "parameters": parameters,
+        "tables": [],
+        "figures": [],
+    }
     (tmp_path / records.RECORD).write_text(json.dumps(record))
-    assert reproduce.has_another_sweep(tmp_path) == stays
+    assert reproduce.has_another(tmp_path, reduced) == stays
 
 
 def test_failure_is_reported_and_the_others_go_on(scripts, capfd):
     (scripts / "2_real_data_sweeps.py").write_text("raise SystemExit(2)")
     assert reproduce.run_steps(reproduce.steps(scripts), []) == {"2_real_data_sweeps": 2}
-    assert ran(scripts) == ["1_synthetic_sweep", "3_niche_sensitivity", "5_compare_models"]
+    assert ran(scripts) == [
+        "1_synthetic_sweep",
+        "3_niche_sensitivity",
+        "4_train_gears",
+        "5_compare_models",
+    ]
     assert "2_real_data_sweeps failed with exit code 2; the others go on" in capfd.readouterr().err
 
 

@@ -23,7 +23,7 @@ def matrix() -> sparse.csr_matrix:
 
 
 def source(matrix, **options) -> SingleCells:
-    settings = {"batch_size": 4, "passes": 1, "cells_per_label": None, "seed": 0, **options}
+    settings = {"batch_size": 4, "passes": 1, "training_cells": None, "seed": 0, **options}
     return SingleCells(ExpressionRows(matrix), LABELS, CONTROL, **settings)
 
 
@@ -76,9 +76,9 @@ def test_seed_decides_order_and_controls(matrix):
 
 
 def test_fewer_cells_of_each_label(matrix):
-    _, _, labels = epoch_of(source(matrix, cells_per_label=2, batch_size=8))
+    _, _, labels = epoch_of(source(matrix, training_cells=2, batch_size=8))
     assert np.bincount(labels).tolist() == [2, 2, 2, 2]
-    names = [set(epoch_of(source(matrix, cells_per_label=3, batch_size=2, seed=seed))[0]) for seed in range(2)]
+    names = [set(epoch_of(source(matrix, training_cells=3, batch_size=2, seed=seed))[0]) for seed in range(2)]
     assert names[0] != names[1]
 
 

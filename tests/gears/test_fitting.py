@@ -302,6 +302,6 @@ def test_options_have_cell_gears_defaults():
         64,
     )
     assert (options.learning_rate_decay, options.clip, options.direction_lambda) == (0.5, 1.0, 0.1)
-    for change in ({"epochs": 0}, {"learning_rate": 0.0}, {"messages": "none"}, {"cells_per_label": 0}):
+    for change in ({"epochs": 0}, {"learning_rate": 0.0}, {"messages": "none"}, {"training_cells": 0}):
         with pytest.raises(ValueError, match=next(iter(change))):
             replace(options, **change)

@@ -80,7 +80,7 @@ class SingleCells:
         Number of each cell's label; -1 for a cell that is not trained on.
     control : int
         Number of the label of control cells. They are trained on too, each its own control, as in cell-gears.
-    batch_size, passes, cells_per_label, seed
+    batch_size, passes, training_cells, seed
         See `TrainingOptions`.
 
     Raises
@@ -97,10 +97,10 @@ class SingleCells:
         *,
         batch_size: int,
         passes: int,
-        cells_per_label: int | None,
+        training_cells: int | None,
         seed: int,
     ) -> None:
-        rows = _chosen(labels, cells_per_label, seed)
+        rows = _chosen(labels, training_cells, seed)
         if len(rows) < batch_size:
             raise ValueError(
                 f"{len(rows)} training cells do not fill a batch of {batch_size}; use a smaller batch_size"

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +168,7 @@ def fit(
     device: str = "cpu",
     checkpoint: Path | str | None = None,
     log: Log | None = None,
-    bar: Callable[..., tqdm] = partial(tqdm, desc="GEARS"),
+    bar: Callable[..., tqdm] = tqdm,
     **options: Any,
 ) -> TrainedGEARS:
     """Train GEARS on the training perturbations of a split (section 3.5).
@@ -244,7 +243,7 @@ def fit(
             ExpressionRows(matrix, device),
             codes,
             len(training),
-            cells_per_label=chosen.cells_per_label,
+            training_cells=chosen.training_cells,
             **_sizes(chosen),
         )
     choice = LossChoice.parse(loss)

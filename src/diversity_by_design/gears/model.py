@@ -23,8 +23,8 @@ from diversity_by_design.checks import listed
 from diversity_by_design.gears.batch_norm import affine, moments, normalise, running, update
 from diversity_by_design.gears.decoder import Layer, Moments, decode
 from diversity_by_design.gears.graph import Graph
-from diversity_by_design.gears.propagation import Propagation, convolve
 from diversity_by_design.gears.labels import checked_labels, genes_of
+from diversity_by_design.gears.propagation import Propagation, convolve
 
 Messages = Literal["first_cell", "all_cells"]
 

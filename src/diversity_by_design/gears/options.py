@@ -36,7 +36,7 @@ class TrainingOptions:
         Train on the perturbations' means instead of cells; for squared errors only.
     passes : int
         How often an epoch goes through the training cells, or perturbations.
-    cells_per_label : int or None
+    training_cells : int or None
         Train on so many cells of each perturbation, and of control, drawn at random, where there are more; None: on
         all. Weights, graphs and means (and so `pseudobulk`) are of all training cells in any case.
     seed : int
@@ -66,7 +66,7 @@ class TrainingOptions:
     messages: str = "first_cell"
     pseudobulk: bool = False
     passes: int = 1
-    cells_per_label: int | None = None
+    training_cells: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,8 +84,8 @@ class TrainingOptions:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least {bound} is needed")
-        if self.cells_per_label is not None and self.cells_per_label < 1:
-            raise ValueError(f"cells_per_label is {self.cells_per_label}; at least 1 is needed, or None for all")
+        if self.training_cells is not None and self.training_cells < 1:
+            raise ValueError(f"training_cells is {self.training_cells}; at least 1 is needed, or None for all")
         for name in ("learning_rate", "learning_rate_decay", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
