@@ -7,11 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from diversity_by_design.gears import decoder  # noqa: E402
-from diversity_by_design.gears.decoder import Layer, Moments, decode  # noqa: E402
+from diversity_by_design.gears.decoder import Layer, Moments, Spare, decode  # noqa: E402
 
 N_GENES, FEATURES = 7, 3
 KINDS = (0, 1, 1, 1)
 CELLS = torch.tensor([1, 3, 2, 1])
+SPARE = Spare()
 
 
 def parameters() -> dict[str, torch.Tensor]:
@@ -41,7 +42,7 @@ def ours(p: SimpleNamespace, fixed: tuple[Moments, Moments] | None) -> torch.Ten
         Layer(p.weight2, p.bias2, p.scale2, p.shift2),
     )
     share = CELLS.double() / CELLS.sum()
-    return decode(p.base, p.shift, KINDS, share, layers, p.readout, 1e-5, fixed)
+    return decode(p.base, p.shift, KINDS, share, layers, p.readout, 1e-5, fixed, SPARE)
 
 
 def plain(p: SimpleNamespace, fixed: tuple[Moments, Moments] | None) -> torch.Tensor:
@@ -93,3 +94,26 @@ def test_agrees_with_layers_on_every_row(fixed, rows, monkeypatch):
     got = torch.autograd.grad(output, list(values.values()), gradient)
     for name, ours_, theirs in zip(values, got, wanted, strict=True):
         torch.testing.assert_close(ours_, theirs, rtol=1e-8, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_memory_is_used_again_and_never_while_it_is_needed():
+    """Two outputs before either's gradient have memory of their own; afterwards nothing new is taken."""
+    values = parameters()
+    p = SimpleNamespace(**values)
+    spare = Spare()
+    wanted = torch.autograd.grad(ours(p, None)[0].sum(), p.base)[0]
+    layers = (Layer(p.weight1, p.bias1, p.scale1, p.shift1), Layer(p.weight2, p.bias2, p.scale2, p.shift2))
+    share = CELLS.double() / CELLS.sum()
+
+    def output() -> torch.Tensor:
+        return decode(p.base, p.shift, KINDS, share, layers, p.readout, 1e-5, None, spare)[0]
+
+    first, second = output(), output()
+    for one in (first, second):
+        torch.testing.assert_close(torch.autograd.grad(one.sum(), p.base)[0], wanted)
+    kept = {part.data_ptr() for part in spare._free}
+    third = output()
+    torch.testing.assert_close(torch.autograd.grad(third.sum(), p.base, retain_graph=True)[0], wanted)
+    assert {part.data_ptr() for part in spare._free} == kept
+    with pytest.raises(RuntimeError, match="once only"):
+        torch.autograd.grad(third.sum(), p.base)

@@ -10,6 +10,7 @@ is written out for that. A normalisation's own gradient needs sums over all rows
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 # Rows of a block on a CPU: with 64 and 128 features they fit the second-level cache.
 CPU_ROWS = 1024
+_ARRAYS_OF_A_STEP = 3
 
 
 class Layer(NamedTuple):
@@ -28,6 +30,30 @@ class Layer(NamedTuple):
     bias: Tensor
     scale: Tensor
     shift: Tensor
+
+
+class Spare:
+    """Memory of large arrays that is used again at the next step.
+
+    On a CPU every new array of such a size is new memory to the system too, which costs a fifth of the time of a step.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Tensor] = []
+
+    def take(self, like: Tensor, *shape: int) -> Tensor:
+        """An array with arbitrary content, of the type and device of another one."""
+        if like.device.type != "cpu":
+            return like.new_empty(shape)
+        size = math.prod(shape)
+        fitting = [number for number, free in enumerate(self._free) if len(free) >= size and free.dtype == like.dtype]
+        flat = self._free.pop(fitting[0]) if fitting else like.new_empty(size)
+        return flat[:size].view(shape)
+
+    def give_back(self, *arrays: Tensor) -> None:
+        """Take back arrays that are not used any more; of the smallest, no more are kept than a step needs."""
+        whole = [array._base for array in arrays if array.device.type == "cpu" and array._base is not None]
+        self._free = sorted([*self._free, *whole], key=len)[-_ARRAYS_OF_A_STEP:]
 
 
 class Moments(NamedTuple):
@@ -46,6 +72,7 @@ def decode(
     readout: Tensor,
     eps: float,
     fixed: tuple[Moments, Moments] | None,
+    spare: Spare,
 ) -> tuple[Tensor, Moments, Moments]:
     """Output (groups, genes), and the moments of both layers' outputs.
 
@@ -65,8 +92,10 @@ def decode(
         Added to variances.
     fixed : pair of Moments, optional
         What the normalisations apply; by default the moments of this batch, which the gradient then goes through.
+    spare : Spare
+        Memory, which is free again once the gradient was computed.
     """
-    out, *found = _Decoder.apply(base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed)
+    out, *found = _Decoder.apply(base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed, spare)
     return out, Moments(*found[:2]), Moments(*found[2:])
 
 
@@ -118,13 +147,13 @@ def _moments(parts: list[tuple[Tensor, Tensor, Tensor]], bias: Tensor) -> Moment
 class _Decoder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        base, shift, w1, b1, g1, s1, w2, b2, g2, s2, readout, share, kinds, eps, fixed = arguments
+        base, shift, w1, b1, g1, s1, w2, b2, g2, s2, readout, share, kinds, eps, fixed, spare = arguments
         layers = Layer(w1, b1, g1, s1), Layer(w2, b2, g2, s2)
         n_groups, n_genes = len(kinds), base.shape[1]
         blocks = list(_blocks(n_groups, n_genes, base.device))
         row_share = share / n_genes
 
-        z1 = base.new_empty(n_groups, n_genes, len(b1))
+        z1 = spare.take(base, n_groups, n_genes, len(b1))
         parts = []
         for groups, genes in blocks:
             h = _first_input(base, shift, kinds, groups, genes)
@@ -134,7 +163,7 @@ class _Decoder(torch.autograd.Function):
         moments1 = _moments(parts, b1) if fixed is None else fixed[0]
         norm1 = _Normalisation(layers[0], moments1, eps, fixed is None)
 
-        z2 = base.new_empty(n_groups, n_genes, len(b2))
+        z2 = spare.take(base, n_groups, n_genes, len(b2))
         parts = []
         for groups, genes in blocks:
             r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
@@ -151,7 +180,7 @@ class _Decoder(torch.autograd.Function):
         out += readout @ norm2.summand
 
         ctx.save_for_backward(base, shift, w1, w2, g2, s2, readout, row_share, z1, z2)
-        ctx.known = kinds, blocks, norm1, norm2
+        ctx.known = kinds, blocks, norm1, norm2, spare
         results = (out, *moments1, *moments2)
         ctx.mark_non_differentiable(*results[1:])
         return results
@@ -159,8 +188,12 @@ class _Decoder(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.known is None:
+            raise RuntimeError(
+                "the gradient can be computed once only; compute the output again (no retain_graph=True)"
+            )
         base, shift, w1, w2, g2, s2, readout, row_share, z1, z2 = ctx.saved_tensors
-        kinds, blocks, norm1, norm2 = ctx.known
+        kinds, blocks, norm1, norm2, spare = ctx.known
 
         # Sums over all rows that the gradient through the second normalisation needs.
         of_gene = gradient.sum(0)[:, None]
@@ -175,7 +208,7 @@ class _Decoder(torch.autograd.Function):
         scaled = readout * norm2.factor
         of_z, summand = norm2.statistics_gradient(d_g2, d_s2)
         d_w2 = torch.zeros_like(w2)
-        d_y1 = torch.empty_like(z1)
+        d_y1 = spare.take(z1, *z1.shape)
         d_s1, gradient_times_z1 = torch.zeros_like(norm1.factor), torch.zeros_like(norm1.factor)
         for groups, genes in blocks:
             r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
@@ -203,9 +236,11 @@ class _Decoder(torch.autograd.Function):
             for kind, members in _by_kind(kinds[groups]):
                 d_base[kind, genes] += d_h[members].sum(0)
 
+        ctx.known = None
+        spare.give_back(z1, z2, d_y1)
         d_b1, d_b2 = norm1.bias_gradient(d_s1), norm2.bias_gradient(d_s2)
         layers = (d_w1, d_b1, d_g1, d_s1, d_w2, d_b2, d_g2, d_s2)
-        return (d_base, d_shift, *layers, d_readout, None, None, None, None)
+        return (d_base, d_shift, *layers, d_readout, None, None, None, None, None)
 
 
 def _first_input(base: Tensor, shift: Tensor, kinds: tuple[int, ...], groups: slice, genes: slice) -> Tensor:

@@ -21,7 +21,7 @@ from torch_geometric.nn import SGConv
 
 from diversity_by_design.checks import listed
 from diversity_by_design.gears.batch_norm import affine, moments, normalise, running, update
-from diversity_by_design.gears.decoder import Layer, Moments, decode
+from diversity_by_design.gears.decoder import Layer, Moments, Spare, decode
 from diversity_by_design.gears.graph import Graph
 from diversity_by_design.gears.labels import checked_labels, genes_of
 from diversity_by_design.gears.propagation import Propagation, convolve
@@ -173,6 +173,7 @@ class GEARS(nn.Module):
 
         self._coexpression = Propagation(coexpression)
         self._ontology = Propagation(ontology)
+        self._spare = Spare()
 
     def perturbation_index(self, labels: Sequence[str] | pd.Index, control: str = "control") -> npt.NDArray[np.int64]:
         """Positions (labels, 2) of the perturbed genes in the perturbation graph, -1 for none.
@@ -315,6 +316,7 @@ class GEARS(nn.Module):
             self.indv_w1[..., 0],
             norm1.eps,
             fixed,
+            self._spare,
         )
         if self.training:
             for norm, moment in zip((norm1, norm2), found, strict=True):
