@@ -24,7 +24,14 @@ from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.datasets.gene_ontology import graph_source
 from diversity_by_design.executors import Outcome, executor
 from diversity_by_design.figures.training_curves import draw_training_curves
-from diversity_by_design.gears import TrainingOptions, coexpression_graph, make_splits, perturbation_graph, read_splits
+from diversity_by_design.gears import (
+    TrainingOptions,
+    coexpression_graph,
+    make_splits,
+    perturbation_graph,
+    read_splits,
+    require_packages,
+)
 from diversity_by_design.gears.devices import available_devices
 from diversity_by_design.gears.jobs import Job, JobResult, JobSetting, run_jobs
 from diversity_by_design.gears.loss_choice import LossChoice
@@ -144,6 +151,10 @@ def main(
     min_genes_per_cell: cli.MinGenesPerCellOption = None,
 ) -> None:
     """Train GEARS with each loss on both halves of a split, and predict what each model has not seen."""
+    try:
+        require_packages()
+    except ImportError as error:
+        raise ValueError(str(error)) from error
     options = {
         "epochs": epochs,
         "batch_size": batch_size,

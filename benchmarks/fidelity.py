@@ -46,7 +46,6 @@ def main() -> None:
                 *identical_replicates(data),
                 *deg_sets(data),
                 *duplicate_truth(adata, data),
-                *training_weights(data),
                 *correlated_points(data),
             ]:
                 print(f"{prepared.name:24}{row[0]:26}{row[1]:34}{row[2]:46}{row[3]:10.4f}")
@@ -154,16 +153,6 @@ def duplicate_truth(adata: ad.AnnData, data: sweeps.SweepData) -> Iterator[Row]:
         for predictor in ("perturbed_mean", "technical_duplicate"):
             for metric in ("mse", "wmse", "r2_delta", "weighted_r2_delta"):
                 yield "truth of the baselines", variant, f"median {metric} of {predictor}", medians[predictor, metric]
-
-
-def training_weights(data: sweeps.SweepData) -> Iterator[Row]:
-    """Sum of a perturbation's weights in the loss: one in equation 8, 100 x squares / genes in the scripts."""
-    scores = np.abs(data.vs_rest.t)
-    low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
-    total = 100 * (((scores - low) / (high - low)) ** 2).mean(axis=1)
-    for quantity, value in {"smallest": total.min(), "median": np.median(total), "largest": total.max()}.items():
-        yield "weights of the loss", "released scripts", f"{quantity} sum over perturbations", value
-    yield "weights of the loss", "equation 8 (default)", "sum for every perturbation", 1.0
 
 
 def correlated_points(data: sweeps.SweepData) -> Iterator[Row]:

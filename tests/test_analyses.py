@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,10 @@ from examples import write_counts
 
 # A sweep over simulated data sets that takes seconds; reproduce.py hands its seed on.
 SMALL_SWEEP = ("--n-datasets", "20", "--max-entries", "300000")
-OPTIONS = {"1_synthetic_sweep": (*SMALL_SWEEP, "--seed", "0")}
+# GEARS is trained where its packages are.
+WITH_GEARS = find_spec("torch") is not None
+SMALL_TRAINING = ("--epochs", "1", "--seeds", "1")
+OPTIONS = {"1_synthetic_sweep": (*SMALL_SWEEP, "--seed", "0"), "4_train_gears": SMALL_TRAINING}
 FIGURES = {
     "1_synthetic_sweep": {
         "gene_parameter_histograms": "",
@@ -42,10 +46,14 @@ FIGURES = {
     "3_niche_sensitivity": {"niche_sensitivity": "3", "weights": ""},
     "5_compare_models": {"baseline_metrics": "6", "deg_count_groups": "9", "duplicate_strength": "7"},
 }
+if WITH_GEARS:
+    FIGURES["4_train_gears"] = {"training_curves": ""}
+    FIGURES["5_compare_models"]["model_comparison"] = "8"
 SHOWN = {
     "1_synthetic_sweep": "table2",
     "2_real_data_sweeps": "table3",
     "3_niche_sensitivity": "summary",
+    "4_train_gears": "jobs",
     "5_compare_models": "summary",
 }
 PARAMETERS = ("epsilon", "g", "n_p", "beta", "delta", "n_0", "k", "mu_l")
@@ -67,6 +75,14 @@ def run(name: str, screen: Path, folder: Path, *arguments: str) -> subprocess.Co
     )  # fmt: skip
 
 
+def graph_of(screen: Path) -> tuple[str, str]:
+    """The option for a graph of the perturbed genes but the last, which is written beside the screen."""
+    edges = screen.with_name("edges.csv")
+    rows = [f"P{number},P{(number + 1) % 6},0.5" for number in range(6)]
+    edges.write_text("\n".join(["source,target,importance", *rows]))
+    return "--graph", str(edges)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
 
@@ -75,7 +91,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def finished(screen, tmp_path_factory) -> Path:
     """Folder of results in which reproduce.py has run every analysis."""
     folder = tmp_path_factory.mktemp("finished")
-    first = run("reproduce", screen, folder, *SMALL_SWEEP)
+    only = () if WITH_GEARS else ("--only", "1,2,3,5")
+    first = run("reproduce", screen, folder, *SMALL_SWEEP, *SMALL_TRAINING, *graph_of(screen), *only)
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip().endswith(f"all results: {folder / 'own' / 'index.html'}")
     return folder
@@ -102,11 +119,50 @@ def test_writes_its_figures_and_tables_and_only_once(name, screen, finished):
     assert next(table["name"] for table in record["tables"] if table["shown"]) == SHOWN[name]
 
     written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    again = run(name, screen, finished, *OPTIONS.get(name, ()))
+    graph = graph_of(screen) if name == "4_train_gears" else ()
+    again = run(name, screen, finished, *OPTIONS.get(name, ()), *graph)
     assert "already complete; --force runs it anew" in again.stdout
     unchanged = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     del written["run.json"], unchanged["run.json"]
     assert unchanged == written
+
+
+@pytest.mark.skipif(not WITH_GEARS, reason="the packages for training are not installed")
+def test_training_says_what_it_left_out_and_tests_every_other_perturbation_once(finished):
+    folder = finished / "own" / "4_train_gears"
+    notes = " ".join(json.loads((folder / "run.json").read_text())["notes"])
+    assert "Task unseen" in notes
+    assert "(a perturbed gene is not in the graph): P6." in notes
+    assert "(not part of this task): P0+P1." in notes
+    splits = pd.read_csv(folder / "splits.csv")
+    tested = splits.loc[splits["role"] == "test", "perturbation"]
+    assert sorted(tested) == [f"P{number}" for number in range(6)]
+    assert set(pd.read_csv(folder / "jobs.csv")["status"]) == {"done"}
+    assert sorted(path.name for path in (folder / "predictions").iterdir()) == [
+        "gears_seed0.h5ad",
+        "mse_seed0.h5ad",
+        "wmse_seed0.h5ad",
+    ]
+
+
+@pytest.mark.skipif(not WITH_GEARS, reason="the packages for training are not installed")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "there are no annotations from which to make the graph"),
+        (["--losses", "mse,rmse"], "no loss called 'rmse'; the losses are: gears"),
+        (["--losses", "gears", "--pseudobulk"], "GEARS' own loss cannot be trained on means"),
+        (["--task", "combinations", "--graph", "GRAPH"], "combination"),
+        (["--device", "tpu"], "device is 'tpu'; it must be 'cpu', 'cuda'"),
+        (["--graph", "GRAPH", "--split", "GRAPH"], "edges.csv"),
+    ],
+)
+def test_bad_options_of_training_are_explained(arguments, message, screen, tmp_path):
+    graph = graph_of(screen)[1]
+    found = run("4_train_gears", screen, tmp_path, *[graph if one == "GRAPH" else one for one in arguments])
+    assert found.returncode == 2, found.stderr
+    assert "Traceback" not in found.stderr
+    assert message in " ".join(found.stderr.split())
 
 
 def test_sweeps_go_on_after_an_interruption_with_the_same_result(screen, finished, tmp_path):

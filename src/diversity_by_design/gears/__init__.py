@@ -4,6 +4,7 @@ Names are imported on first use: importing this package imports neither torch no
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,8 +65,25 @@ __all__ = [
 ]
 
 
+# What these modules are made of; the other modules need none of it.
+_PACKAGES = ("torch", "torch_geometric", "safetensors", "filelock")
+_NEED_PACKAGES = ("fitting", "losses", "model")
+
+
+def require_packages() -> None:
+    """Raise ImportError, saying how to install them, unless the packages for training are there."""
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise ImportError(
+            f"training GEARS needs packages that are not installed ({', '.join(missing)}): uv sync in a clone of the "
+            "project, or pip install 'diversity-by-design[gears]'"
+        )
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
+        if _HOME_OF[name] in _NEED_PACKAGES:
+            require_packages()
         return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
