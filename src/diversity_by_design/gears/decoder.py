@@ -104,7 +104,9 @@ def _blocks(n_groups: int, n_genes: int, device: torch.device) -> Iterator[tuple
     if device.type != "cpu":
         yield slice(0, n_groups), slice(0, n_genes)
         return
-    groups, genes = max(1, CPU_ROWS // n_genes), min(n_genes, CPU_ROWS)
+    groups = max(1, CPU_ROWS // n_genes)
+    # Parts of equal size, since a short one takes as long to get started.
+    genes = math.ceil(n_genes / math.ceil(n_genes / CPU_ROWS))
     for group in range(0, n_groups, groups):
         for gene in range(0, n_genes, genes):
             yield slice(group, min(group + groups, n_groups)), slice(gene, min(gene + genes, n_genes))
@@ -124,12 +126,13 @@ class _Normalisation:
         """Gradient of `Layer.scale` from sums over rows of (gradient of the output x z), and of the gradient."""
         return self.inverse * (gradient_times_z - self.centre * gradient)
 
-    def statistics_gradient(self, scale_gradient: Tensor, shift_gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Factor of z, and summand, of the gradient that reaches z through mean and variance (times a row's share)."""
-        if not self._depends:
-            return torch.zeros_like(self.factor), torch.zeros_like(self.factor)
+    def statistics_gradient(
+        self, scale_gradient: Tensor, shift_gradient: Tensor, row_share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Factor of z, and summand, each (groups, 1, features), of the gradient through mean and variance."""
+        share = row_share[:, None, None] * float(self._depends)
         of_z = -self.factor * self.inverse * scale_gradient
-        return of_z, -self.factor * shift_gradient - self.centre * of_z
+        return share * of_z, share * (-self.factor * shift_gradient - self.centre * of_z)
 
     def bias_gradient(self, shift_gradient: Tensor) -> Tensor:
         """Gradient of `Layer.bias`; a batch's own mean takes every bias away again."""
@@ -206,32 +209,32 @@ class _Decoder(torch.autograd.Function):
 
         # Through the second layer.
         scaled = readout * norm2.factor
-        of_z, summand = norm2.statistics_gradient(d_g2, d_s2)
+        of_z, summand = norm2.statistics_gradient(d_g2, d_s2, row_share)
         d_w2 = torch.zeros_like(w2)
         d_y1 = spare.take(z1, *z1.shape)
         d_s1, gradient_times_z1 = torch.zeros_like(norm1.factor), torch.zeros_like(norm1.factor)
         for groups, genes in blocks:
             r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
-            d_z2 = torch.addcmul(summand, z2[groups, genes], of_z).mul_(row_share[groups, None, None])
+            d_z2 = torch.addcmul(summand[groups], z2[groups, genes], of_z[groups])
             d_z2.addcmul_(gradient[groups, genes, None], scaled[genes])
             d_w2.addmm_(_rows(d_z2).t(), _rows(r))
             d_r = torch.mm(_rows(d_z2), w2).view_as(r)
-            part = torch.ops.aten.threshold_backward(d_r, r, 0.0)
-            d_y1[groups, genes] = part
+            part = d_y1[groups, genes]
+            torch.ops.aten.threshold_backward(d_r, r, 0.0, grad_input=part)
             d_s1 += part.sum((0, 1))
-            gradient_times_z1 += part.mul_(z1[groups, genes]).sum((0, 1))
+            gradient_times_z1 += torch.mul(part, z1[groups, genes], out=d_r).sum((0, 1))
         d_g1 = norm1.scale_gradient(gradient_times_z1, d_s1)
 
         # Through the first layer.
-        of_z, summand = norm1.statistics_gradient(d_g1, d_s1)
+        of_z, summand = norm1.statistics_gradient(d_g1, d_s1, row_share)
         d_w1, d_base, d_shift = torch.zeros_like(w1), torch.zeros_like(base), torch.zeros_like(shift)
         for groups, genes in blocks:
             h = _first_input(base, shift, kinds, groups, genes)
-            d_z1 = torch.addcmul(summand, z1[groups, genes], of_z).mul_(row_share[groups, None, None])
+            d_z1 = torch.addcmul(summand[groups], z1[groups, genes], of_z[groups])
             d_z1.addcmul_(d_y1[groups, genes], norm1.factor)
             d_w1.addmm_(_rows(d_z1).t(), _rows(h))
             d_h = torch.mm(_rows(d_z1), w1).view_as(h)
-            d_h = torch.ops.aten.threshold_backward(d_h, h, 0.0)
+            torch.ops.aten.threshold_backward(d_h, h, 0.0, grad_input=d_h)
             d_shift[groups] += d_h.sum(1)
             for kind, members in _by_kind(kinds[groups]):
                 d_base[kind, genes] += d_h[members].sum(0)

@@ -278,9 +278,10 @@ class GEARS(nn.Module):
     def _perturbation_embeddings(self, groups: CellGroups) -> Tensor:
         """What each group's perturbation adds to the embeddings of its genes (groups, features)."""
         shift = groups.n_cells.new_zeros(len(groups.n_cells), self.indv_w1.shape[1])
+        embedding = _normed(self.pert_emb)
         if not groups.total_perturbed:
             return shift
-        embedding = convolve(self.sim_layers, _normed(self.pert_emb), self._ontology)
+        embedding = convolve(self.sim_layers, embedding, self._ontology)
         pairs = groups.pairs[groups.perturbed]
         summed = (embedding[pairs.clamp_min(0)] * (pairs != NO_GENE)[..., None]).sum(1)
         # cell-gears counts a single perturbed cell twice, since batch normalisation needs two.
