@@ -25,22 +25,23 @@ from diversity_by_design.datasets.gene_ontology import graph_source
 from diversity_by_design.executors import Outcome, executor
 from diversity_by_design.figures.training_curves import draw_training_curves
 from diversity_by_design.gears import (
+    Graph,
     TrainingOptions,
     coexpression_graph,
     make_splits,
     perturbation_graph,
-    read_splits,
     require_packages,
 )
-from diversity_by_design.gears.devices import available_devices
+from diversity_by_design.gears.devices import available_devices, claim
 from diversity_by_design.gears.jobs import Job, JobResult, JobSetting, run_jobs
 from diversity_by_design.gears.loss_choice import LossChoice
-from diversity_by_design.gears.splits import Split
+from diversity_by_design.gears.splits import Split, read_halves
 from diversity_by_design.predictions import prediction_path, write_predictions
+from diversity_by_design.records import code_hash
 from diversity_by_design.results import ResultFolder
 
 NAME, TITLE = "4_train_gears", "Training of GEARS"
-LOSSES = "gears,mse,wmse"
+LOSSES, LOSSES_OF_MEANS = "gears,mse,wmse", "mse,wmse"
 DEFAULTS = TrainingOptions()
 HALVES = (0, 1)
 TRAINING = "How models are trained"
@@ -67,11 +68,12 @@ def option(flag: str, text: str, **settings: Any) -> Any:
 
 
 LossesOption = Annotated[
-    str,
+    str | None,
     option(
         "--losses",
         "Losses, separated by commas: gears (its own), mse, wmse (weights from training perturbations), wmse_all_cells "
         "(from all cells), wmse_released (the released scripts' rule), wmse^0.5 (weights to a power).",
+        show_default=f"{LOSSES}; {LOSSES_OF_MEANS} with --pseudobulk",
     ),
 ]
 SeedsOption = Annotated[int, option("--seeds", "Models of each loss and half, from seeds --seed and following.", min=1)]
@@ -93,7 +95,15 @@ GraphOption = Annotated[
 ]
 EpochsOption = Annotated[int, option("--epochs", "Epochs.", min=1)]
 BatchSizeOption = Annotated[int, option("--batch-size", "Cells (with --pseudobulk: perturbations) of a batch.", min=2)]
-LearningRateOption = Annotated[float, option("--learning-rate", "Of Adam; halved after each epoch.")]
+LearningRateOption = Annotated[float, option("--learning-rate", "Of Adam.")]
+DecayOption = Annotated[float, option("--learning-rate-decay", "Factor of the learning rate after each epoch.")]
+ClipOption = Annotated[float, option("--clip", "Largest absolute value of an element of the gradient.")]
+DirectionOption = Annotated[
+    float, option("--direction-lambda", "Weight of the term for the direction of change in GEARS' own loss.", min=0)
+]
+HiddenOption = Annotated[int, option("--hidden-size", "Length of embeddings.", min=1)]
+GoLayersOption = Annotated[int, option("--go-layers", "Graph convolutions over the perturbed genes' graph.", min=1)]
+GeneLayersOption = Annotated[int, option("--gene-layers", "Graph convolutions over the co-expression graph.", min=1)]
 WeightDecayOption = Annotated[float, option("--weight-decay", "Of Adam.", min=0)]
 MessagesOption = Annotated[
     Messages,
@@ -122,7 +132,7 @@ TensorBoardOption = Annotated[bool, option("--tensorboard", "Log for TensorBoard
 
 def main(
     dataset: cli.DatasetOption = cli.DATASET,
-    losses: LossesOption = LOSSES,
+    losses: LossesOption = None,
     seed: cli.SeedOption = 0,
     seeds: SeedsOption = 1,
     output: cli.OutputOption = cli.RESULTS,
@@ -136,7 +146,13 @@ def main(
     epochs: EpochsOption = DEFAULTS.epochs,
     batch_size: BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: LearningRateOption = DEFAULTS.learning_rate,
+    learning_rate_decay: DecayOption = DEFAULTS.learning_rate_decay,
     weight_decay: WeightDecayOption = DEFAULTS.weight_decay,
+    clip: ClipOption = DEFAULTS.clip,
+    direction_lambda: DirectionOption = DEFAULTS.direction_lambda,
+    hidden_size: HiddenOption = DEFAULTS.hidden_size,
+    go_layers: GoLayersOption = DEFAULTS.num_go_gnn_layers,
+    gene_layers: GeneLayersOption = DEFAULTS.num_gene_gnn_layers,
     messages: MessagesOption = Messages.FIRST_CELL,
     pseudobulk: PseudobulkOption = False,
     passes: PassesOption = DEFAULTS.passes,
@@ -159,16 +175,24 @@ def main(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "learning_rate_decay": learning_rate_decay,
         "weight_decay": weight_decay,
+        "clip": clip,
+        "direction_lambda": direction_lambda,
+        "hidden_size": hidden_size,
+        "num_go_gnn_layers": go_layers,
+        "num_gene_gnn_layers": gene_layers,
         "messages": str(messages),
         "pseudobulk": pseudobulk,
         "passes": passes,
         "training_cells": training_cells,
     }
+    losses = losses or (LOSSES_OF_MEANS if pseudobulk else LOSSES)
     names = list(dict.fromkeys(LossChoice.parse(name.strip()).name for name in losses.split(",")))
     for name in names:
         TrainingOptions(loss=name, **options)
-    devices = available_devices(device)
+    # The workers of a cluster see to their own GPUs.
+    devices = available_devices(device) if scheduler is None else []
     jobs = [Job(name, half, number) for number in range(seed, seed + seeds) for name in names for half in HALVES]
 
     prepared = datasets.load(
@@ -188,7 +212,7 @@ def main(
     splits = (
         make_splits(task, statistics.labels, seed, covered=ontology.nodes)
         if split is None
-        else halves_of(split, statistics)
+        else read_halves(split, statistics.labels, ontology.nodes)
     )
 
     folder = ResultFolder(
@@ -212,36 +236,48 @@ def main(
     if folder.complete:
         print(f"{folder.path}: already complete; --force runs it anew")
         return
-    describe(folder, splits, ontology.nodes, edges)
-    rows = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
+    # Those of another run must not be compared should this one fail; they are quickly made again from checkpoints.
+    for path in (folder.path / "predictions").glob("[!.]*.h5ad"):
+        path.unlink()
+    describe(folder, splits, ontology, edges)
+    # On a cluster, GPUs are the workers'.
+    with claim(device if scheduler is None else "cpu") as here:
+        coexpression = tuple(
+            coexpression_graph(
+                cells.X,
+                cells.var_names,
+                rows=cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy(),
+                device=here,
+            )
+            for part in splits
+        )
     setting = JobSetting(
         data=prepared.path.resolve(),
         checksum=prepared.checksum,
         splits=splits,
         ontology=ontology,
-        coexpression=tuple(
-            coexpression_graph(cells.X, cells.var_names, rows=chosen, device=devices[0]) for chosen in rows
-        ),
+        coexpression=coexpression,
         options=options,
         folder=folder.path.resolve(),
         device=device,
         threads=threads,
         tensorboard=tensorboard,
+        code=code_hash(),
     )
     if force:
         for job in jobs:
             setting.checkpoint(job).unlink(missing_ok=True)
     # One job at a time on each GPU.
-    together = min(len(jobs), workers if device == "cpu" else len(devices))
+    together = min(len(jobs), workers if device == "cpu" or scheduler else len(devices))
     del cells, statistics
     outcomes: dict[Job, Outcome] = {}
     with executor(together, scheduler) as where, tqdm(total=len(jobs), desc="training GEARS", unit="job") as bar:
-        for job, outcome in run_jobs(jobs, setting, where):
+        for job, outcome in run_jobs(jobs, setting, where, together=together):
             outcomes[job] = outcome
             if outcome.error:
                 tqdm.write(f"{job.name} failed; the others go on. {outcome.error}", file=sys.stderr)
             bar.update()
-    write_results(folder, jobs, outcomes, splits, prepared)
+    write_results(folder, jobs, outcomes, setting)
     failed = [job.name for job in jobs if outcomes[job].error]
     if failed:
         print(f"failed: {listed(failed)}; the same command tries these again", file=sys.stderr)
@@ -262,24 +298,12 @@ def default_graph(prepared: PreparedDataset) -> Path:
     return found
 
 
-def halves_of(path: Path, statistics: PerturbationStatistics) -> tuple[Split, Split]:
-    """The two halves of a user's split, which must be about the data's perturbations."""
-    splits = sorted(read_splits(path), key=lambda split: split.half)
-    if [split.half for split in splits] != list(HALVES):
-        raise ValueError(f"{path}: holds the halves {listed(split.half for split in splits)}; expected 0 and 1")
-    for split in splits:
-        unknown = split.roles.index.difference(statistics.labels)
-        if len(unknown):
-            raise ValueError(f"{path}: {listed(unknown)}: not in the data, which have {listed(statistics.labels, 5)}")
-    return splits[0], splits[1]
-
-
 def split_table(splits: tuple[Split, Split]) -> pd.DataFrame:
     """Both halves in one table."""
     return pd.concat([split.to_frame() for split in splits], ignore_index=True)
 
 
-def describe(folder: ResultFolder, splits: tuple[Split, Split], nodes: pd.Index, edges: Path) -> None:
+def describe(folder: ResultFolder, splits: tuple[Split, Split], ontology: Graph, edges: Path) -> None:
     """Write the split, and say what it leaves out."""
     folder.table(
         "splits", split_table(splits), caption="What each perturbation is used for in either half of the split."
@@ -289,7 +313,11 @@ def describe(folder: ResultFolder, splits: tuple[Split, Split], nodes: pd.Index,
         f"{len(split.labels('test'))} test"
         for split in splits
     )
-    folder.note(f"Task {splits[0].task}; {counts}. Graph of {len(nodes):,} genes from {edges.name}.")
+    unused = "".join(f"; not used: {number:,} {what}" for what, number in ontology.left_out.items() if number)
+    folder.note(
+        f"Task {splits[0].task}; {counts}. Graph of {len(ontology.nodes):,} genes and {ontology.n_edges:,} edges from "
+        f"{edges.name}{unused}."
+    )
     for role, why in (
         ("not_covered", "a perturbed gene is not in the graph"),
         ("left_out", "not part of this task"),
@@ -303,8 +331,7 @@ def write_results(
     folder: ResultFolder,
     jobs: list[Job],
     outcomes: dict[Job, Outcome],
-    splits: tuple[Split, Split],
-    prepared: PreparedDataset,
+    setting: JobSetting,
 ) -> None:
     """Write the table of jobs, the training curves, and one file of predictions for each loss and seed."""
     done: dict[Job, JobResult] = {job: outcomes[job].value for job in jobs if not outcomes[job].error}
@@ -327,25 +354,19 @@ def write_results(
             paper="",
         )
     predictions = folder.path / "predictions"
-    written = set()
     for loss, seed in dict.fromkeys((job.loss, job.seed) for job in done):
         parts = [(job, done[job].predictions) for job in done if (job.loss, job.seed) == (loss, seed)]
         half = [job.half for job, part in parts for _ in range(len(part))]
-        path = prediction_path(predictions, loss, seed)
         write_predictions(
-            path,
+            prediction_path(predictions, loss, seed),
             pd.concat([part for _, part in parts]),
             half,
             loss=loss,
             seed=seed,
-            task=splits[0].task,
-            dataset_checksum=prepared.checksum,
+            task=setting.splits[0].task,
+            dataset_checksum=setting.checksum,
+            run=setting.identity(*HALVES),
         )
-        written.add(path)
-    for path in set(predictions.glob("[!.]*.h5ad")) - written:
-        # Of a run with other options, which are not to be compared with this one's; its models are still there.
-        print(f"removed {path}: predictions of an earlier run with other options")
-        path.unlink()
 
 
 def job_table(jobs: list[Job], outcomes: dict[Job, Outcome]) -> pd.DataFrame:

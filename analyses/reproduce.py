@@ -36,6 +36,7 @@ N_AUDITED = 60
 # So does training on all cells for ten epochs, where the data are those of the paper.
 REDUCED_TRAINING: dict[str, int | None] = {"epochs": 3, "training_cells": 32}
 SEEDS = 2
+LOSSES = ["gears", "mse", "wmse"]
 SECONDS_TO_STOP = 20
 
 OnlyOption = Annotated[
@@ -174,11 +175,11 @@ def arguments_of(**options: object) -> list[str]:
     return arguments
 
 
-def has_another(folder: Path, reduced: Mapping[str, object]) -> bool:
-    """Whether a finished analysis is in the folder that is not the reduced one."""
+def has_another(folder: Path, chosen: Mapping[str, object]) -> bool:
+    """Whether a finished analysis is in the folder that is not the one with these parameters."""
     record = read_record(folder)
     return bool(
-        record and record["complete"] and any(record["parameters"][name] != size for name, size in reduced.items())
+        record and record["complete"] and any(record["parameters"][name] != size for name, size in chosen.items())
     )
 
 
@@ -223,9 +224,13 @@ def main(
         "min_genes_per_cell": min_genes_per_cell,
     }
     prepared = datasets.load(dataset, data_dir=cli.data_dir(), seed=seed, **preparation)
-    for name, chosen, reduced in ((SWEEP, size, REDUCED), (TRAINING, training, REDUCED_TRAINING)):
+    trained = training | {"seeds": seeds, "losses": LOSSES}
+    for name, chosen, is_reduced in (
+        (SWEEP, size, size == REDUCED),
+        (TRAINING, trained, training == REDUCED_TRAINING),
+    ):
         path = output / prepared.name / name
-        if name in {step.name for step in to_run} and chosen == reduced and not force and has_another(path, reduced):
+        if name in {step.name for step in to_run} and is_reduced and not force and has_another(path, chosen):
             print(f"{path}: holds another run, which stays as it is; --force makes the reduced one")
             to_run = [step for step in to_run if step.name != name]
     failed = run_steps(

@@ -41,7 +41,8 @@ def shrunken(stats, share, loss="mse", seed=0, labels=None) -> Prediction:
     labels = stats.labels if labels is None else pd.Index(labels)
     truth = stats.mean[stats.labels.get_indexer(labels)]
     values = stats.perturbed_mean + share * (truth - stats.perturbed_mean)
-    return Prediction(loss, seed, "unseen", labels, values.astype(np.float32), np.zeros(len(labels), np.int64))
+    half = np.zeros(len(labels), np.int64)
+    return Prediction(loss, seed, "unseen", "run", labels, values.astype(np.float32), half)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +235,28 @@ def test_dose_goes_from_mse_to_powers_of_wmse(inputs):
     assert models.loss_dose(medians[medians["loss"].isin(two)], ratios[ratios["predictor"].isin(predictors)]).empty
 
 
+def test_one_model_under_two_names_counts_once_in_the_dose(inputs):
+    stats, halves, *_ = inputs
+    # The second name's share is another one, to be told from the first's.
+    shares = {("mse", 0): 0.1, ("wmse^0", 0): 0.2, ("wmse^0", 1): 0.3, ("wmse^0.5", 0): 0.4}
+    shares |= {("wmse^1", 0): 0.5, ("wmse", 0): 0.6}
+    found = [shrunken(stats, share, *key) for key, share in shares.items()]
+    medians = models.seed_medians(models.seed_scores(*inputs, found))
+    ratios = models.variance_ratios(models.variance_profiles(stats, halves, found, stats.labels), 9)
+    dose = models.loss_dose(medians, ratios)
+    expected = [("mse", 0), ("wmse^0", 1), ("wmse^0.5", 0), ("wmse", 0)]
+    for metric, rows in dose.groupby("metric"):
+        assert list(zip(rows["loss"], rows["seed"], strict=True)) == expected, metric
+    ratio = dose[dose["metric"] == "variance_ratio"]
+    assert ratio["value"].tolist() == pytest.approx([0.01, 0.09, 0.16, 0.36], rel=1e-3)
+    intervals = models.seed_intervals(dose, by=("power", "metric"), value="value")
+    assert intervals.query("metric == 'wmse'")["n_seeds"].tolist() == [2, 1, 1]
+    # Two names of a power are no third power.
+    few = ["mse", "wmse^0", "wmse"]
+    models_of_few = ratios[ratios["predictor"].isin([f"gears_{loss}" for loss in few])]
+    assert models.loss_dose(medians[medians["loss"].isin(few)], models_of_few).empty
+
+
 def evidence_of(inputs, scores, ratios) -> Evidence:
     strength = comparison.strength_table(inputs[0], scores)
     return Evidence(scores.merge(strength[["perturbation", "deg_group"]], on="perturbation"), ratios)
@@ -367,6 +390,7 @@ def predict(screen, output, shares, task, keep) -> None:
             loss=loss,
             seed=seed,
             task=task,
+            run=one.run,
             dataset_checksum=prepared.checksum,
         )
 

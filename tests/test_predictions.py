@@ -29,9 +29,9 @@ def table(statistics, labels=("P0+P1", "P2", "P1")) -> pd.DataFrame:
 
 
 def write(folder, expression, loss="mse", seed=0, **others):
-    arguments = {"half": np.arange(len(expression)) % 2, "task": "unseen", "dataset_checksum": CHECKSUM} | others
+    arguments = {"half": np.arange(len(expression)) % 2, "task": "unseen", "run": "A", "dataset_checksum": CHECKSUM}
     path = prediction_path(folder, loss, seed)
-    write_predictions(path, expression, loss=loss, seed=seed, **arguments)
+    write_predictions(path, expression, loss=loss, seed=seed, **arguments | others)
     return path
 
 
@@ -43,10 +43,11 @@ def edit(path, change) -> None:
 
 def test_what_was_written_is_read_again_by_label(statistics, tmp_path):
     expression = table(statistics)
-    path = write(tmp_path, expression, loss="wmse^0.5", seed=3)
+    path = write(tmp_path, expression, loss="wmse^0.5", seed=3, run="20 epochs")
     assert path.name == "wmse-power0.5_seed3.h5ad"
     (found,) = read_predictions(tmp_path, statistics, CHECKSUM)
     assert (found.loss, found.seed, found.task, found.predictor) == ("wmse^0.5", 3, "unseen", "gears_wmse^0.5")
+    assert found.run == "20 epochs"
     assert found.labels.tolist() == ["P0+P1", "P2", "P1"]
     assert found.half.tolist() == [0, 1, 0]
     aligned = found.aligned(statistics.labels)
@@ -62,7 +63,8 @@ def test_file_is_as_documented_for_other_readers(statistics, tmp_path):
     assert adata.X.dtype == np.float32
     assert adata.obs["is_combination"].tolist() == [True, False, False]
     assert adata.var_names.tolist() == statistics.genes.tolist()
-    assert dict(adata.uns["gears"]) == {"loss": "mse", "seed": 0, "task": "unseen", "dataset_checksum": CHECKSUM}
+    facts = {"loss": "mse", "seed": 0, "task": "unseen", "run": "A", "dataset_checksum": CHECKSUM}
+    assert dict(adata.uns["gears"]) == facts
 
 
 def test_losses_come_in_a_fixed_order_and_files_being_written_are_passed_over(statistics, tmp_path):
@@ -104,6 +106,7 @@ def test_checksums_tell_when_a_file_changes(statistics, tmp_path):
         (lambda a: a.uns["gears"].update(task="pairs"), "task is 'pairs'; it must be one of: combinations, unseen"),
         (lambda a: a.uns["gears"].update(loss="wmse^x"), "'x' is no power"),
         (lambda a: a.uns["gears"].pop("seed") and None, "no file of predictions.*'seed'.*loss, seed, task"),
+        (lambda a: a.uns["gears"].pop("run") and None, "no file of predictions.*'run'.*loss, seed, task, run, dataset"),
         (lambda a: a.uns.pop("gears") and None, "no file of predictions"),
         (lambda a: a.obs.__delitem__("half"), r"no file of predictions.*obs\['half'\]"),
     ],
@@ -132,6 +135,23 @@ def test_two_files_of_one_loss_and_seed_or_two_tasks_are_refused(statistics, tmp
     write(tmp_path, table(statistics), loss="wmse", task="combinations")
     with pytest.raises(ValueError, match=r"different tasks \(combinations, unseen\)"):
         read_predictions(tmp_path, statistics, CHECKSUM)
+
+
+def test_files_of_different_runs_are_refused_and_told_apart(statistics, tmp_path):
+    write(tmp_path, table(statistics), loss="gears", run="20 epochs")
+    write(tmp_path, table(statistics), loss="mse", run="5 epochs")
+    write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
+    files = r"2 runs.*\(gears_seed0\.h5ad, wmse_seed0\.h5ad of run '20 epochs'; mse_seed0\.h5ad of run '5 epochs'\)"
+    with pytest.raises(ValueError, match=f"{files}; keep those of one run .* move .* away, or run analysis 4 again"):
+        read_predictions(tmp_path, statistics, CHECKSUM)
+    # What the runs are called says more than that a loss and seed are there twice.
+    (tmp_path / "mse_seed0.h5ad").unlink()
+    write(tmp_path, table(statistics), loss="wmse", run="5 epochs").rename(tmp_path / "copy.h5ad")
+    write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
+    with pytest.raises(ValueError, match=r"2 runs.*\(copy\.h5ad of run '5 epochs'; gears_seed0"):
+        read_predictions(tmp_path, statistics, CHECKSUM)
+    (tmp_path / "copy.h5ad").unlink()
+    assert [one.loss for one in read_predictions(tmp_path, statistics, CHECKSUM)] == ["gears", "wmse"]
 
 
 def test_what_cannot_be_right_is_not_written(statistics, tmp_path):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from diversity_by_design.checks import listed
 from diversity_by_design.comparison import DEG_GROUPS, DUPLICATE
-from diversity_by_design.model_comparison import FEWEST_PAIRS, MSE, NULL, OWN, WMSE
+from diversity_by_design.model_comparison import FEWEST_PAIRS, MSE, NULL, OWN, WMSE, ratio
 
 _STRONGEST = DEG_GROUPS[-1]
 _R2 = "weighted_r2_delta"
@@ -89,13 +89,9 @@ def _distance(ratio: float) -> float:
         return float(abs(np.log2(ratio)))
 
 
-def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else np.nan
-
-
 def _means(evidence: Evidence) -> str:
     first, second = (evidence.values("wmse", name).mean() for name in (MSE, WMSE))
-    return f"ratio of medians; ratio of means {_ratio(first, second):.3g}"
+    return f"ratio of medians; ratio of means {ratio(first, second):.3g}"
 
 
 def _ratios(evidence: Evidence) -> str:
@@ -116,7 +112,7 @@ CHECKS: Mapping[str, _Check] = MappingProxyType(
     {
         "wmse_reduction": _Check(
             (MSE, WMSE),
-            lambda found: _ratio(found.median("wmse", MSE), found.median("wmse", WMSE)),
+            lambda found: ratio(found.median("wmse", MSE), found.median("wmse", WMSE)),
             lambda fold: fold > 1,
             _means,
         ),

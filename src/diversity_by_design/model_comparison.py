@@ -193,8 +193,8 @@ def paired_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.D
     -------
     DataFrame
         `metric`, `first`, `second`, `n` (perturbations with a score of both), `n_undefined` (with a row of both, but
-        an undefined score), `median_first`, `median_second`, `mean_difference` (second minus first), `t`, `t_p`
-        (positive if the second is greater), `wilcoxon`, `wilcoxon_p`, and for errors `ratio_of_medians` (first over
+        an undefined score), `median_first`, `median_second`, `mean_difference` (second minus first), `t` (positive if
+        the second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`, and for errors `ratio_of_medians` (first over
         second). Tests are NaN with fewer than three pairs, the t test also where all differences are the same.
     """
     of = {
@@ -224,10 +224,15 @@ def paired_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.D
                 "t_p": t_p,
                 "wilcoxon": w,
                 "wilcoxon_p": w_p,
-                "ratio_of_medians": _ratio(one.median(), other.median()) if metric in ERRORS else np.nan,
+                "ratio_of_medians": ratio(one.median(), other.median()) if metric in ERRORS else np.nan,
             }
         )
     return pd.DataFrame(rows)
+
+
+def ratio(above: float, below: float) -> float:
+    """How many times `below` is in `above`; NaN unless `below` is positive."""
+    return above / below if below > 0 else np.nan
 
 
 def variance_profiles(
@@ -322,7 +327,9 @@ def loss_dose(medians: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         `power`, `loss`, `seed`, `metric` ("wmse", "weighted_r2_delta", "mse", "variance_ratio"), `value`: medians over
-        perturbations, and the ratio of the median variance to the truth's. Empty with fewer than three powers.
+        perturbations, and the ratio of the median variance to the truth's. Empty with fewer than three powers. Losses
+        of the same power are the same model: of a seed that has "mse" and "wmse^0", only "mse" counts, and only "wmse"
+        of one that has "wmse" and "wmse^1".
     """
     powers = {loss: _dose(loss) for loss in medians["loss"].unique()}
     of_models = ratios[ratios["seed"].notna()]
@@ -331,7 +338,9 @@ def loss_dose(medians: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
     columns = ["loss", "seed", "metric", "value"]
     table = pd.concat([scores[columns], of_models.rename(columns={"ratio": "value"})[columns]], ignore_index=True)
     table.insert(0, "power", table["loss"].map(powers).astype(float))
-    table = table.dropna(subset="power").sort_values(["power", "loss", "seed"], kind="stable", ignore_index=True)
+    table = table.dropna(subset="power").sort_values(["power", "loss", "seed"], kind="stable")
+    # Names without a power sort before those with one.
+    table = table.drop_duplicates(["power", "seed", "metric"], ignore_index=True)
     return table if table["power"].nunique() > 2 else table.iloc[:0]
 
 
@@ -357,7 +366,3 @@ def _paired(first: pd.Series, second: pd.Series) -> tuple[float, float, float, f
         if np.ptp(differences) > 0:
             t, t_p = stats.ttest_rel(first, second)
     return float(t), float(t_p), float(w), float(w_p)
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else np.nan

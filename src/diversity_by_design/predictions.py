@@ -25,7 +25,7 @@ TASKS = ("combinations", "unseen")
 LOSSES = ("gears", "mse", "wmse", "wmse_all_cells", "wmse_released")
 
 _KEY = "gears"
-_FACTS = ("loss", "seed", "task", "dataset_checksum")
+_FACTS = ("loss", "seed", "task", "run", "dataset_checksum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Prediction:
     seed : int
     task : str
         One of `TASKS`.
+    run : str
+        Of which run: only predictions of the same run may be compared, see `write_predictions`.
     labels : pandas.Index (perturbations,)
         Those that the model predicts.
     expression : float32 array (perturbations, genes)
@@ -49,6 +51,7 @@ class Prediction:
     loss: str
     seed: int
     task: str
+    run: str
     labels: pd.Index
     expression: npt.NDArray[np.float32]
     half: npt.NDArray[np.int64]
@@ -108,6 +111,7 @@ def write_predictions(
     loss: str,
     seed: int,
     task: str,
+    run: str,
     dataset_checksum: str,
 ) -> None:
     """Write predictions of one loss and seed as an h5ad file, whole or not at all.
@@ -125,6 +129,9 @@ def write_predictions(
     seed : int
     task : str
         One of `TASKS`.
+    run : str
+        What tells the split and the options of training, other than loss and seed, from other ones: the same for all
+        files that may be compared.
     dataset_checksum : str
         Of the prepared file that the models were trained on.
 
@@ -145,11 +152,12 @@ def write_predictions(
     _check(path.name, values, expression.index, expression.columns, task)
     obs = pd.DataFrame({"half": halves}, index=expression.index.astype(str))
     obs["is_combination"] = obs.index.str.contains("+", regex=False)
+    facts = {"loss": loss, "seed": int(seed), "task": task, "run": run, "dataset_checksum": dataset_checksum}
     adata = ad.AnnData(
         values,
         obs=obs,
         var=pd.DataFrame(index=expression.columns.astype(str)),
-        uns={_KEY: {"loss": loss, "seed": int(seed), "task": task, "dataset_checksum": dataset_checksum}},
+        uns={_KEY: facts},
     )
     write_anndata(path, adata)
 
@@ -175,7 +183,7 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
     ------
     ValueError
         A file is no file of predictions, is of another data set, has other genes, unknown perturbations or values
-        that are not finite; two files have the same loss and seed; or the files are of different tasks.
+        that are not finite; two files have the same loss and seed; or the files are of different tasks or runs.
     """
     paths = _files(folder)
     found = [_read(path, statistics, dataset_checksum) for path in paths]
@@ -184,6 +192,15 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
         raise ValueError(
             f"{folder} holds predictions of different tasks ({listed(tasks)}), which are tested on different "
             "perturbations; keep those of one task there"
+        )
+    by_run: dict[str, list[str]] = {}
+    for path, one in zip(paths, found, strict=True):
+        by_run.setdefault(one.run, []).append(path.name)
+    if len(by_run) > 1:
+        files = "; ".join(f"{listed(names)} of run {run!r}" for run, names in by_run.items())
+        raise ValueError(
+            f"{folder} holds predictions of {len(by_run)} runs, whose splits or options of training differ ({files}); "
+            "keep those of one run there and move the others away, or run analysis 4 again"
         )
     repeated = [key for key, n in Counter((found.loss, found.seed) for found in found).items() if n > 1]
     if repeated:
@@ -247,7 +264,8 @@ def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str)
         )
     loss = str(facts["loss"])
     loss_power(loss)
-    return Prediction(loss, int(facts["seed"]), str(facts["task"]), pd.Index(adata.obs_names), expression, half)
+    task, run = str(facts["task"]), str(facts["run"])
+    return Prediction(loss, int(facts["seed"]), task, run, pd.Index(adata.obs_names), expression, half)
 
 
 def _check(where: str, values: npt.NDArray[np.float32], labels: pd.Index, genes: pd.Index, task: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,6 +218,7 @@ def test_goes_on_after_being_killed(cells, split, tmp_path):
     uninterrupted = tmp_path / "other.safetensors"
     interrupted(cells, split, uninterrupted, 20 * (done + 1), **options)
     first, second = (read_tensors(path) for path in (checkpoint, uninterrupted))
+    assert first[1].pop("seconds") > 0 and second[1].pop("seconds") > 0
     assert first[1] == second[1]
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
@@ -233,6 +235,10 @@ def test_checkpoint_of_another_training_is_refused_and_stays(cells, split, tmp_p
     with pytest.raises(ValueError, match=r"another training: learning_rate is 0.001 there and 0.01 here"):
         dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, learning_rate=0.01, **SMALL)
     assert checkpoint.read_bytes() == before
+    saved = tmp_path / "saved"
+    dbd.gears.fit(cells, split, ontology(), **SMALL).save(saved)
+    with pytest.raises(ValueError, match="is no checkpoint of a training"):
+        dbd.gears.fit(cells, split, ontology(), checkpoint=saved, **SMALL)
     (tmp_path / "damaged").write_bytes(before[:100])
     with pytest.raises(ValueError, match="damaged"):
         dbd.gears.fit(cells, split, ontology(), checkpoint=tmp_path / "damaged", **SMALL)
@@ -270,8 +276,83 @@ def test_loss_that_is_not_finite_stops_and_names_step_and_perturbation(cells, sp
     assert checkpoint.read_bytes() == before
 
 
+def test_a_last_step_that_breaks_the_model_is_noticed_and_not_kept(cells, split, tmp_path):
+    """The gradient of an epoch's last step is NaN, though its loss is finite."""
+    from diversity_by_design.gears import fitting
+
+    class Broken(torch.nn.Module):
+        """With a gradient that is not finite at the last step of the second epoch."""
+
+        def __init__(self, loss) -> None:
+            super().__init__()
+            self.loss, self.calls = loss, 0
+
+        def forward(self, prediction, target, labels, reduction="mean"):
+            self.calls += 1
+            values = self.loss(prediction, target, labels, reduction=reduction)
+            if self.calls == steps:
+                values.register_hook(lambda gradient: gradient * torch.nan)
+            return values
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    steps = 2 * (int(cells.obs["condition"].isin([*split.labels("train"), "control"]).sum()) // SMALL["batch_size"])
+    build = fitting.build_loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "build_loss", lambda *args, **kwargs: Broken(build(*args, **kwargs)))
+        with pytest.raises(
+            NotFiniteError, match=r"validation_mse.* not finite after epoch 2; the checkpoint of epoch 1"
+        ):
+            dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
+    tensors, about = read_tensors(checkpoint)
+    assert len(about["history"]) == 1 and all(value.isfinite().all() for value in tensors.values())
+    resumed = dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
+    assert np.isfinite(resumed.history.to_numpy()).all()
+
+
+def test_models_depend_on_their_seed_whatever_other_threads_do(cells):
+    from diversity_by_design.executors import map_threads
+    from diversity_by_design.gears.fitting import new_model
+
+    def parameters(seed: int) -> torch.Tensor:
+        options = dbd.gears.TrainingOptions(hidden_size=8, seed=seed)
+        model = new_model(ring(list(cells.var_names)), ontology(), options)
+        return torch.cat([value.flatten() for value in model.parameters()])
+
+    alone = [parameters(seed) for seed in range(4)]
+    together = map_threads(parameters, [seed for _ in range(8) for seed in range(4)], workers=4)
+    assert all(torch.equal(one, alone[number % 4]) for number, one in enumerate(together))
+
+
+def test_an_entry_stored_in_parts_counts_as_their_sum(cells, split, trained):
+    whole = cells.X
+    halves = whole.copy()
+    halves.data = np.repeat(whole.data / 2, 2)
+    halves.indices = np.repeat(whole.indices, 2)
+    halves.indptr = whole.indptr * 2
+    parts = cells.copy()
+    parts.X = sparse.csr_matrix((halves.data, halves.indices, halves.indptr), shape=whole.shape)
+    before = parts.X.nnz
+    assert same_models(dbd.gears.fit(parts, split, ontology(), **SMALL), trained)
+    assert parts.X.nnz == before == 2 * whole.nnz
+
+
+def test_without_a_graph_only_genes_of_training_perturbations_are_predicted(cells, split):
+    model = dbd.gears.fit(cells, split, **SMALL)
+    assert np.isfinite(model.predict(split.labels("test")).to_numpy()).all()
+    unseen = dbd.gears.make_splits("unseen", SINGLES, seed=0)[0]
+    with pytest.raises(ValueError, match="in no training perturbation; predicting unseen genes takes a graph"):
+        dbd.gears.fit(cells, unseen, **SMALL)
+
+
+def test_copies_and_empty_predictions(trained, cells):
+    copied = deepcopy(trained.model)
+    pairs = trained.model.perturbation_index(SINGLES)
+    torch.testing.assert_close(copied.predict_changes(pairs), trained.model.predict_changes(pairs))
+    assert trained.predict([]).shape == (0, cells.n_vars)
+
+
 def test_bad_input(cells, split, trained):
-    with pytest.raises(KeyError, match=r"P00: not in the perturbation graph, which has 7 genes"):
+    with pytest.raises(KeyError, match=r"P00: not in the perturbation graph, which has 7 genes|P00: to be predicted"):
         dbd.gears.fit(cells, split, ring(SINGLES[1:]), **SMALL)
     with pytest.raises(KeyError, match="GATA1: not in the perturbation graph"):
         trained.predict(["GATA1"])

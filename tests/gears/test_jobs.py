@@ -30,6 +30,7 @@ def setting(folder, **changes) -> JobSetting:
         "device": "cpu",
         "threads": 1,
         "tensorboard": False,
+        "code": "of this program",
     }
     return JobSetting(**{**values, **changes})
 
@@ -79,9 +80,16 @@ def test_finished_jobs_are_not_trained_again(tmp_path):
 def test_other_options_have_another_checkpoint(tmp_path):
     paths = {
         setting(tmp_path, **changes).checkpoint(JOBS[0])
-        for changes in ({}, {"checksum": "of others"}, {"options": {"epochs": 3}}, {"ontology": ring(SINGLES, 0.4)})
+        for changes in (
+            {},
+            {"checksum": "of others"},
+            {"options": {"epochs": 3}},
+            {"ontology": ring(SINGLES, 0.4)},
+            {"threads": 2},
+            {"code": "of another"},
+        )
     }
-    assert len(paths) == 4
+    assert len(paths) == 6
 
 
 def test_tensorboard_logs(tmp_path):

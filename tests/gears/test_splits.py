@@ -16,6 +16,7 @@ from diversity_by_design.gears.splits import (
     combination_splits,
     genes_of,
     make_splits,
+    read_halves,
     read_splits,
     unseen_splits,
     write_splits,
@@ -364,3 +365,24 @@ def test_the_combinations_of_norman19(shared_data):
     counts = [split.roles.value_counts().to_dict() for split in splits]
     assert (len(of_size(labels, 1)), len(of_size(labels, 2))) == (104, 130)
     assert counts == [{"train": 104 + 58, "validation": 7, "test": 65}] * 2
+
+
+def test_halves_of_a_file_fit_the_data_and_the_graph(tmp_path):
+    path = tmp_path / "splits.csv"
+    labels = ["A", "B", "C", "D", *(f"{a}+{b}" for a, b in ("AB", "AC", "AD", "BC", "BD", "CD"))]
+    halves = make_splits("combinations", labels, 0)
+    write_splits(path, halves[::-1])
+    assert [split.half for split in read_halves(path, labels, list("ABCD"))] == [0, 1]
+
+    with pytest.raises(ValueError, match=r"half 0: C\+D: not in the data"):
+        read_halves(path, labels[:-1], list("ABCD"))
+    with pytest.raises(ValueError, match="half 0: E: without a role; give them one, such as left_out"):
+        read_halves(path, [*labels, "E"], list("ABCDE"))
+    with pytest.raises(ValueError, match=r"A\+D.*: of genes outside the graph: call these not_covered"):
+        read_halves(path, labels, list("ABC"))
+    write_splits(path, halves[:1])
+    with pytest.raises(ValueError, match="expected the halves 0 and 1 of one task and seed"):
+        read_halves(path, labels, list("ABCD"))
+    write_splits(path, [halves[0], make_splits("combinations", labels, 1)[1]])
+    with pytest.raises(ValueError, match="expected the halves 0 and 1 of one task and seed"):
+        read_halves(path, labels, list("ABCD"))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diversity_by_design.gears.annotations import Annotations, read_annotations
+    from diversity_by_design.gears.coexpression import coexpression_graph
     from diversity_by_design.gears.fitting import TrainedGEARS, fit, load
     from diversity_by_design.gears.graph import Graph
     from diversity_by_design.gears.graphs import (
-        coexpression_graph,
         gene_ontology_graph,
         perturbation_graph,
         read_graph,
@@ -31,7 +31,7 @@ _HOME_OF = {
     "TrainedGEARS": "fitting",
     "TrainingOptions": "options",
     "WMSELoss": "losses",
-    "coexpression_graph": "graphs",
+    "coexpression_graph": "coexpression",
     "fit": "fitting",
     "gene_ontology_graph": "graphs",
     "load": "fitting",
@@ -67,7 +67,7 @@ __all__ = [
 
 # What these modules are made of; the other modules need none of it.
 _PACKAGES = ("torch", "torch_geometric", "safetensors", "filelock")
-_NEED_PACKAGES = ("fitting", "losses", "model")
+_NEED_PACKAGES = ("coexpression", "fitting", "losses", "model")
 
 
 def require_packages() -> None:

@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from diversity_by_design.gears.transfer import to_device
+
 IntArray = npt.NDArray[np.int64]
 
 # First number of the seeds of what is drawn.
@@ -59,10 +61,10 @@ class ExpressionRows:
         total = int(lengths.sum())
         device = self._values.device
         row = torch.repeat_interleave(
-            torch.arange(len(rows), device=device), torch.as_tensor(lengths, device=device), output_size=total
+            torch.arange(len(rows), device=device), to_device(lengths, device), output_size=total
         )
         # The first value of a row is at the place `starts`, and comes after the values of the rows before it.
-        offsets = torch.as_tensor(starts - (np.cumsum(lengths) - lengths), device=device)
+        offsets = to_device(starts - (np.cumsum(lengths) - lengths), device)
         places = offsets[row] + torch.arange(total, device=device)
         out = torch.zeros(len(rows), self.n_genes, device=device)
         out[row, self._indices[places].long()] = self._values[places].float()
@@ -157,7 +159,7 @@ class Pseudobulk:
         order = _order(len(self._means), self._passes, self._seed, epoch)
         for number in range(self.n_batches):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            targets = self._means[torch.as_tensor(chosen, device=self._means.device)]
+            targets = self._means[to_device(chosen, self._means.device)]
             yield Batch(self._means[-1].expand_as(targets), targets, chosen)
 
 

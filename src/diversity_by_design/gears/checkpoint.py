@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +27,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     about : mapping
         Plain values (as JSON has them), which are written into the file's header.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # Parameters may share memory with each other, which the format does not know.
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(own, temporary, metadata={_ABOUT: json.dumps(dict(about))})
+        try:
+            save_file(own, temporary, metadata={_ABOUT: json.dumps(dict(about))})
+        except SafetensorError as error:
+            # It does not say which file, and is no OSError, such as for a full disk.
+            raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -95,7 +95,11 @@ def decode(
     spare : Spare
         Memory, which is free again once the gradient was computed.
     """
-    out, *found = _Decoder.apply(base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed, spare)
+    # Within a function of its own torch does not say any more whether it will be asked for a gradient.
+    keep = torch.is_grad_enabled()
+    out, *found = _Decoder.apply(
+        base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed, spare, keep
+    )
     return out, Moments(*found[:2]), Moments(*found[2:])
 
 
@@ -150,7 +154,7 @@ def _moments(parts: list[tuple[Tensor, Tensor, Tensor]], bias: Tensor) -> Moment
 class _Decoder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        base, shift, w1, b1, g1, s1, w2, b2, g2, s2, readout, share, kinds, eps, fixed, spare = arguments
+        base, shift, w1, b1, g1, s1, w2, b2, g2, s2, readout, share, kinds, eps, fixed, spare, keep = arguments
         layers = Layer(w1, b1, g1, s1), Layer(w2, b2, g2, s2)
         n_groups, n_genes = len(kinds), base.shape[1]
         blocks = list(_blocks(n_groups, n_genes, base.device))
@@ -182,6 +186,8 @@ class _Decoder(torch.autograd.Function):
             torch.sum(z2[groups, genes] * scaled[genes], 2, out=out[groups, genes])
         out += readout @ norm2.summand
 
+        if not keep:
+            spare.give_back(z1, z2)
         ctx.save_for_backward(base, shift, w1, w2, g2, s2, readout, row_share, z1, z2)
         ctx.known = kinds, blocks, norm1, norm2, spare
         results = (out, *moments1, *moments2)
@@ -243,7 +249,7 @@ class _Decoder(torch.autograd.Function):
         spare.give_back(z1, z2, d_y1)
         d_b1, d_b2 = norm1.bias_gradient(d_s1), norm2.bias_gradient(d_s2)
         layers = (d_w1, d_b1, d_g1, d_s1, d_w2, d_b2, d_g2, d_s2)
-        return (d_base, d_shift, *layers, d_readout, None, None, None, None, None)
+        return (d_base, d_shift, *layers, d_readout, None, None, None, None, None, None)
 
 
 def _first_input(base: Tensor, shift: Tensor, kinds: tuple[int, ...], groups: slice, genes: slice) -> Tensor:

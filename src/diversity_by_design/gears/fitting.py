@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from diversity_by_design.gears.checkpoint import read_tensors, write_tensors
 from diversity_by_design.gears.devices import available_devices
 from diversity_by_design.gears.graph import Graph
 from diversity_by_design.gears.graphs import coexpression_graph
+from diversity_by_design.gears.labels import genes_of
 from diversity_by_design.gears.loss_choice import LossChoice, build_loss
 from diversity_by_design.gears.model import GEARS
 from diversity_by_design.gears.options import TrainingOptions
@@ -34,6 +36,8 @@ from diversity_by_design.statistics import PerturbationStatistics, expression_ma
 if TYPE_CHECKING:
     from anndata import AnnData
 
+# torch has one generator for all threads of a process, some of which may be training models too.
+_GENERATOR = Lock()
 # Genes by which epochs are compared.
 N_TOP_DEGS = 20
 # Parts of a saved model's file.
@@ -56,6 +60,8 @@ class TrainedGEARS:
     options : TrainingOptions
     control : str
         Label of unperturbed cells.
+    seconds : float
+        What the training took, interruptions not counted.
     """
 
     model: GEARS
@@ -65,6 +71,7 @@ class TrainedGEARS:
     history: pd.DataFrame
     options: TrainingOptions
     control: str
+    seconds: float
 
     def predict(self, perturbations: Sequence[str] | pd.Index) -> pd.DataFrame:
         """Predicted mean expression (perturbations, genes): that of control cells, and what each perturbation adds.
@@ -99,6 +106,7 @@ class TrainedGEARS:
             "options": self.options.plain(),
             "control": self.control,
             "history": self.history.to_dict("records"),
+            "seconds": self.seconds,
         }
         write_tensors(Path(path), tensors, about)
 
@@ -139,12 +147,13 @@ def load(path: Path | str, device: str = "cpu") -> TrainedGEARS:
         pd.DataFrame(about["history"]),
         options,
         about["control"],
+        about["seconds"],
     )
 
 
 def new_model(coexpression: Graph, ontology: Graph, options: TrainingOptions) -> GEARS:
     """An untrained model on the CPU, whose parameters depend on the options' seed only."""
-    with torch.random.fork_rng(devices=[]):
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         return GEARS(
             coexpression,
@@ -159,7 +168,7 @@ def new_model(coexpression: Graph, ontology: Graph, options: TrainingOptions) ->
 def fit(
     adata: AnnData,
     split: Split,
-    ontology: Graph,
+    ontology: Graph | None = None,
     *,
     loss: str = "wmse",
     coexpression: Graph | None = None,
@@ -182,8 +191,9 @@ def fit(
         log1p expression in `X`, in memory; CSR is used as it is.
     split : Split
         From `make_splits`.
-    ontology : Graph
-        Of the genes that can be perturbed, from `perturbation_graph`.
+    ontology : Graph, optional
+        Of the genes that can be perturbed, from `perturbation_graph`. Without it, no perturbation learns from another
+        one, and only genes of training perturbations can be predicted.
     loss : str
         "gears", "mse", "wmse" and others: see `LossChoice.parse`.
     coexpression : Graph, optional
@@ -222,7 +232,16 @@ def fit(
     if len(absent):
         raise KeyError(f"obs[{perturbation!r}] has no cells of {listed(absent)}, which the split names")
     statistics.require_control()
+    if ontology is None:
+        ontology = _without_edges(training, split)
     names = [*training, control]
+    outside = {gene for role in ("validation", "test") for label in split.labels(role) for gene in genes_of(label)}
+    outside = outside.difference(ontology.nodes)
+    if outside:
+        raise KeyError(
+            f"{listed(sorted(outside))}: to be predicted, but not in the perturbation graph; make the split with "
+            "make_splits(..., covered=graph.nodes)"
+        )
     codes = pd.Index(names).get_indexer(pd.Index(labels))
     if coexpression is None:
         coexpression = coexpression_graph(matrix, adata.var_names, rows=codes >= 0, device=device)
@@ -272,13 +291,33 @@ def fit(
         pd.DataFrame(progress.history),
         chosen,
         control,
+        progress.seconds,
     )
 
 
 def _csr(matrix: Any) -> sparse.csr_matrix:
     if not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
         raise ValueError("training needs the expression in memory; read the file without backed=, or use to_memory()")
-    return sparse.csr_matrix(matrix)
+    rows = sparse.csr_matrix(matrix)
+    if not rows.has_canonical_format:
+        # An entry may be stored in parts, which are added up; not in the user's matrix.
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
+
+
+def _without_edges(training: pd.Index, split: Split) -> Graph:
+    """A graph of the genes of the training perturbations, which must be all that is asked for."""
+    genes = {gene for label in training for gene in genes_of(label)}
+    asked = split.labels("validation").union(split.labels("test"))
+    unknown = sorted({gene for label in asked for gene in genes_of(label)} - genes)
+    if unknown:
+        raise ValueError(
+            f"{listed(unknown)}: in no training perturbation; predicting unseen genes takes a graph that joins them to "
+            "others: fit(adata, split, perturbation_graph(...))"
+        )
+    nothing = np.zeros(0, np.int64)
+    return Graph(pd.Index(sorted(genes), dtype=object), nothing, nothing, np.zeros(0, np.float32))
 
 
 def _sizes(options: TrainingOptions) -> dict[str, int]:
@@ -309,6 +348,7 @@ def _about(
     sums = [statistics.n_cells, statistics.sum, statistics.sum_sq, statistics.control_sum, statistics.control_sum_sq]
     names = json.dumps([statistics.labels.tolist(), statistics.genes.tolist()])
     return {
+        "code": _hash(*(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))),
         "data": _hash(names.encode(), *sums),
         "split": _hash(roles.encode()),
         "graphs": _hash(json.dumps([graph.nodes.tolist() for graph in graphs]).encode(), *parts),

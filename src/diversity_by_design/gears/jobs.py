@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +67,8 @@ class JobSetting:
         Of a job on the CPU. The last digits of results depend on it.
     tensorboard : bool
         Whether to log for TensorBoard.
+    code : str
+        Hash of the program: models of another one are trained anew.
     """
 
     data: Path
@@ -80,15 +81,24 @@ class JobSetting:
     device: str
     threads: int
     tensorboard: bool
+    code: str
+
+    def identity(self, *halves: int) -> str:
+        """Hash of all that decides the models of some halves, but for loss and seed."""
+        parts = [
+            (
+                self.splits[half].to_frame().sort_values("perturbation").to_csv(index=False),
+                self.coexpression[half].to_frame().to_csv(index=False),
+            )
+            for half in halves
+        ]
+        graph = [self.ontology.nodes.tolist(), self.ontology.to_frame().to_csv(index=False)]
+        decisive = [self.checksum, parts, graph, self.options, self.device, self.threads, self.code]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def checkpoint(self, job: Job) -> Path:
-        """File of a job's checkpoint; jobs that differ in data, split, graph or options have different ones."""
-        split = self.splits[job.half].to_frame().sort_values("perturbation").to_csv(index=False)
-        edges = [graph.to_frame().to_csv(index=False) for graph in (self.ontology, self.coexpression[job.half])]
-        decisive = json.dumps([self.checksum, split, edges, self.options], sort_keys=True)
-        return (
-            self.folder / "checkpoints" / f"{job.name}_{hashlib.sha256(decisive.encode()).hexdigest()[:8]}.safetensors"
-        )
+        """File of a job's checkpoint; jobs that differ in anything that decides the result have different ones."""
+        return self.folder / "checkpoints" / f"{job.name}_{self.identity(job.half)[:8]}.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +113,7 @@ class JobResult:
         Measurements after each epoch.
     device : str
     seconds : float
+        What training took; interruptions are not counted.
     """
 
     predictions: pd.DataFrame
@@ -127,7 +138,6 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     from diversity_by_design.gears.fitting import fit
 
     line, job = numbered
-    start = time.perf_counter()
     split = setting.splits[job.half]
     with claim(setting.device) as device:
         torch.set_num_threads(setting.threads)
@@ -146,13 +156,16 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
         )
         trained.save(setting.folder / "models" / f"{job.name}.safetensors")
         predictions = trained.predict(split.labels("test"))
-    return JobResult(predictions, trained.history, device, time.perf_counter() - start)
+    return JobResult(predictions, trained.history, device, trained.seconds)
 
 
-def run_jobs(jobs: Iterable[Job], setting: JobSetting, executor: Executor) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs where the executor says; yield each with what became of it as it is done."""
+def run_jobs(
+    jobs: Iterable[Job], setting: JobSetting, executor: Executor, *, together: int = 1
+) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs where the executor says, so many together; yield each with what became of it as it is done."""
     jobs = list(jobs)
-    for index, outcome in executor.run(run_job, list(enumerate(jobs, start=1)), shared=(setting,)):
+    numbered = [(1 + index % together, job) for index, job in enumerate(jobs)]
+    for index, outcome in executor.run(run_job, numbered, shared=(setting,)):
         yield jobs[index], outcome
 
 

@@ -25,12 +25,15 @@ from diversity_by_design.gears.decoder import Layer, Moments, Spare, decode
 from diversity_by_design.gears.graph import Graph
 from diversity_by_design.gears.labels import checked_labels, genes_of
 from diversity_by_design.gears.propagation import Propagation, convolve
+from diversity_by_design.gears.transfer import to_device
 
 Messages = Literal["first_cell", "all_cells"]
 
 # Part of the position embeddings in a gene's embedding.
 POSITION_SHARE = 0.2
 NO_GENE = -1
+# Rows of genes and perturbations that are predicted together.
+_ROWS_PREDICTED = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class CellGroups:
     n_cells : float tensor (groups,)
     kinds : tuple of int (groups,)
         1 for groups of cells without messages from the co-expression graph, else 0; in ascending order.
+    kind : LongTensor (groups,)
+        The same on the device.
     perturbed : LongTensor
         Groups that have a perturbed gene.
     total, total_perturbed : int
@@ -53,6 +58,7 @@ class CellGroups:
     pairs: Tensor
     n_cells: Tensor
     kinds: tuple[int, ...]
+    kind: Tensor
     perturbed: Tensor
     total: int
     total_perturbed: int
@@ -69,14 +75,15 @@ class CellGroups:
         distinct, group, counts = np.unique(np.hstack([kind, pairs]), axis=0, return_inverse=True, return_counts=True)
         perturbed = np.flatnonzero((distinct[:, 1:] != NO_GENE).any(axis=1))
         groups = cls(
-            pairs=torch.as_tensor(distinct[:, 1:], device=device),
-            n_cells=torch.as_tensor(counts, dtype=torch.float32, device=device),
+            pairs=to_device(distinct[:, 1:].copy(), device),
+            n_cells=to_device(counts.astype(np.float32), device),
             kinds=tuple(distinct[:, 0].tolist()),
-            perturbed=torch.as_tensor(perturbed, device=device),
+            kind=to_device(distinct[:, 0].copy(), device),
+            perturbed=to_device(perturbed, device),
             total=len(pairs),
             total_perturbed=int(counts[perturbed].sum()),
         )
-        return groups, torch.as_tensor(group.reshape(-1), device=device)
+        return groups, to_device(group.reshape(-1), device)
 
 
 class Perceptron(nn.Module):
@@ -219,19 +226,20 @@ class GEARS(nn.Module):
         return controls + self.changes(groups)[group]
 
     @torch.no_grad()
-    def predict_changes(self, pairs: npt.NDArray[np.int64], block: int = 256) -> Tensor:
+    def predict_changes(self, pairs: npt.NDArray[np.int64], block: int | None = None) -> Tensor:
         """What each perturbation adds to a control cell's mean expression (perturbations, genes), in evaluation mode.
 
         Parameters
         ----------
         pairs : int (perturbations, 2)
             From `perturbation_index`.
-        block : int
-            Perturbations computed together.
+        block : int, optional
+            Perturbations computed together (default: so many that their genes are about 65,000).
         """
+        block = block or max(1, _ROWS_PREDICTED // len(self.genes))
         was_training = self.training
         self.eval()
-        parts = []
+        parts = [self.indv_b1.new_zeros(0, len(self.genes))]
         try:
             for start in range(0, len(pairs), block):
                 part = pairs[start : start + block]
@@ -271,7 +279,7 @@ class GEARS(nn.Module):
         if self.messages == "first_cell":
             # Without neighbours only the linear parts of the convolutions are left.
             kinds.append(convolve(self.layers_emb_pos, position, None))
-            n_cells = groups.n_cells.new_tensor([1.0, groups.total - 1.0])
+            n_cells = to_device(np.array([1.0, groups.total - 1.0]), all_cells.device).to(all_cells.dtype)
         base = embedding + POSITION_SHARE * torch.stack(kinds)
         return self.emb_trans_v2(base, n_cells, groups.total)
 
@@ -296,9 +304,13 @@ class GEARS(nn.Module):
         # The variance of a sum over all pairs of genes and groups is the sum of variances.
         kind_means = base.mean(1)
         kind_variances = (base - kind_means[:, None]).square().mean(1)
-        kind = torch.tensor(groups.kinds, device=base.device)
         mean, variance = moments(
-            self.bn_pert_base, kind_means[kind] + shift, kind_variances[kind], groups.n_cells, groups.total, rows
+            self.bn_pert_base,
+            kind_means[groups.kind] + shift,
+            kind_variances[groups.kind],
+            groups.n_cells,
+            groups.total,
+            rows,
         )
         factor, summand = affine(self.bn_pert_base, mean, variance)
 

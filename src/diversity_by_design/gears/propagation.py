@@ -26,6 +26,7 @@ class Propagation(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
+        self._graph = graph
         n = len(graph.nodes)
         ends = torch.as_tensor(np.stack([graph.source, graph.target]))
         (source, target), weight = gcn_norm(ends, torch.tensor(graph.weight), n)
@@ -35,6 +36,10 @@ class Propagation(nn.Module):
                 # torch calls matrices in this format new.
                 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
                 self.register_buffer(name, matrix.coalesce().to_sparse_csr(), persistent=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Propagation:
+        # Sparse tensors cannot be copied deeply.
+        return Propagation(self._graph).to(self.matrix.device, self.matrix.dtype)
 
     def forward(self, values: Tensor) -> Tensor:
         """What reaches each node (nodes, features)."""

@@ -299,6 +299,44 @@ def read_splits(path: Path | str) -> list[Split]:
     return found
 
 
+def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str]) -> tuple[Split, Split]:
+    """Read both halves of a split of a data set's perturbations.
+
+    Parameters
+    ----------
+    path : path
+        See `read_splits`.
+    labels : iterable of str
+        Perturbations of the data, without control.
+    covered : iterable of str
+        Genes of the perturbation graph.
+
+    Raises
+    ------
+    ValueError
+        There are not two halves of one task and seed, a perturbation is not in the data or has no role, or one with a
+        gene outside the graph is to be trained on or tested.
+    """
+    splits = sorted(read_splits(path), key=lambda split: split.half)
+    kinds = sorted({(split.task, split.seed) for split in splits})
+    if [split.half for split in splits] != [0, 1] or len(kinds) > 1:
+        raise ValueError(f"{path}: holds {listed(splits)}; expected the halves 0 and 1 of one task and seed")
+    known, graph = pd.Index(list(labels)), _gene_set(covered)
+    for split in splits:
+        used = split.roles[split.roles.isin(["train", "validation", "test"])].index
+        for wrong, what in (
+            (split.roles.index.difference(known), "not in the data; take out these rows"),
+            (known.difference(split.roles.index), "without a role; give them one, such as left_out"),
+            (
+                used[[not _is_covered(label, graph) for label in used]],
+                "of genes outside the graph: call these not_covered",
+            ),
+        ):
+            if len(wrong):
+                raise ValueError(f"{path}, half {split.half}: {listed(wrong)}: {what}")
+    return splits[0], splits[1]
+
+
 def _swapped_halves(task: str, roles: dict[str, str], tested: list[str], seed: int) -> tuple[Split, Split]:
     """Both splits, in which the perturbations `tested`, sorted, are dealt out; the others keep their role."""
     _check_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from diversity_by_design.gears.cells import IntArray, TrainingSet
 from diversity_by_design.gears.checkpoint import read_tensors, require_same, write_tensors
 from diversity_by_design.gears.model import GEARS, CellGroups
 from diversity_by_design.gears.options import TrainingOptions
+from diversity_by_design.gears.transfer import to_device
 
 # Steps between two looks at the loss, each of which a GPU must be waited for.
 STEPS_PER_LOOK = 25
@@ -72,6 +74,8 @@ class Progress:
         Mean squared error of the validation perturbations' top DEGs then.
     history : list of dict
         Measurements after each epoch.
+    seconds : float
+        What the epochs took.
     """
 
     model: GEARS
@@ -79,6 +83,7 @@ class Progress:
     best: dict[str, Tensor]
     best_error: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
     @classmethod
     def start(cls, model: GEARS, options: TrainingOptions) -> Progress:
@@ -94,7 +99,8 @@ class Progress:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-        write_tensors(path, tensors, {"of": dict(about), "best_error": self.best_error, "history": self.history})
+        known = {"best_error": self.best_error, "history": self.history, "seconds": self.seconds}
+        write_tensors(path, tensors, {"of": dict(about), **known})
 
     def read(self, path: Path, about: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.
@@ -105,6 +111,8 @@ class Progress:
             It is that of another training, or no checkpoint.
         """
         tensors, known = read_tensors(path)
+        if "of" not in known:
+            raise ValueError(f"{path} is no checkpoint of a training (a saved model, perhaps); choose another file")
         require_same(path, known["of"], about)
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
         for name, value in tensors.items():
@@ -117,7 +125,7 @@ class Progress:
             number, rest = name.split(".", 1)
             state.setdefault(int(number), {})[rest] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.best_error, self.history = known["best_error"], known["history"]
+        self.best_error, self.history, self.seconds = known["best_error"], known["history"], known["seconds"]
 
 
 def train(
@@ -178,16 +186,19 @@ def train(
     done = len(progress.history)
     with bar(total=steps * options.epochs, initial=steps * done, unit="step") as shown:
         for epoch in range(done, options.epochs):
+            began = time.perf_counter()
             for group in progress.optimiser.param_groups:
                 group["lr"] = options.learning_rate * options.learning_rate_decay**epoch
             mean = _epoch(progress, loss, training_set, labels, pairs, epoch, options.clip, checkpoint, log, shown)
             record = {"epoch": epoch + 1, "loss": mean}
             for target in targets:
                 record |= target.measure(model)
+            _require_finite(record, checkpoint)
             progress.history.append(record)
             error = record[f"{targets[-1].name}_mse_top_degs"]
             if error < progress.best_error:
                 progress.best_error, progress.best = error, deepcopy(model.state_dict())
+            progress.seconds += time.perf_counter() - began
             if checkpoint is not None:
                 progress.write(checkpoint, about)
             if log is not None:
@@ -218,7 +229,7 @@ def _epoch(
         groups, group = CellGroups.of(pairs[batch.labels], model.messages, device)
         optimiser.zero_grad()
         prediction = batch.controls + model.changes(groups)[group]
-        of_cells = loss(prediction, batch.targets, torch.as_tensor(batch.labels, device=device), reduction="none")
+        of_cells = loss(prediction, batch.targets, to_device(batch.labels, device), reduction="none")
         of_cells.mean().backward()
         nn.utils.clip_grad_value_(model.parameters(), clip)
         optimiser.step()
@@ -233,6 +244,23 @@ def _epoch(
     return float(np.mean(means))
 
 
+def _require_finite(record: Mapping[str, float], checkpoint: Path | None) -> None:
+    """Raise NotFiniteError if the last step of an epoch broke the model, which its loss did not show."""
+    wrong = [name for name, value in record.items() if not math.isfinite(value)]
+    if wrong:
+        epoch = int(record["epoch"])
+        raise NotFiniteError(
+            f"{listed(wrong)} is not finite after epoch {epoch}; {_kept(epoch - 1, checkpoint)}. Lower the learning "
+            "rate"
+        )
+
+
+def _kept(epoch: int, checkpoint: Path | None) -> str:
+    if epoch and checkpoint is not None:
+        return f"the checkpoint of epoch {epoch} is kept: {checkpoint}"
+    return "there is no checkpoint yet"
+
+
 def _looked_at(
     steps: list[tuple[Tensor, IntArray]], labels: Sequence[str], epoch: int, first: int, checkpoint: Path | None
 ) -> list[float]:
@@ -242,13 +270,8 @@ def _looked_at(
     if wrong.any():
         step = int(np.flatnonzero(wrong.any(axis=1))[0])
         of = sorted({labels[number] for number in steps[step][1][wrong[step]]})
-        kept = (
-            f"the checkpoint of epoch {epoch} is kept: {checkpoint}"
-            if epoch and checkpoint is not None
-            else "there is no checkpoint yet"
-        )
         raise NotFiniteError(
-            f"the loss is not finite in epoch {epoch + 1}, step {first + step + 1}, for cells of {listed(of)}; {kept}. "
-            "Look at the expression of these cells, or lower the learning rate"
+            f"the loss is not finite in epoch {epoch + 1}, step {first + step + 1}, for cells of {listed(of)}; "
+            f"{_kept(epoch, checkpoint)}. Look at the expression of these cells, or lower the learning rate"
         )
     return losses.mean(axis=1).tolist()
