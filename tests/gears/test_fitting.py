@@ -26,7 +26,7 @@ from diversity_by_design.gears.training import NotFiniteError  # noqa: E402
 SMALL = {"epochs": 3, "batch_size": 8, "hidden_size": 8}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
