@@ -139,23 +139,27 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
 
     line, job = numbered
     split = setting.splits[job.half]
+    before = torch.get_num_threads()
     with claim(setting.device) as device:
         torch.set_num_threads(setting.threads)
-        trained = fit(
-            read_expression(setting.data),
-            split,
-            setting.ontology,
-            loss=job.loss,
-            coexpression=setting.coexpression[job.half],
-            device=device,
-            checkpoint=setting.checkpoint(job),
-            log=_log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None,
-            bar=partial(tqdm, desc=job.name, position=line, leave=False),
-            seed=job.seed,
-            **setting.options,
-        )
-        trained.save(setting.folder / "models" / f"{job.name}.safetensors")
-        predictions = trained.predict(split.labels("test"))
+        try:
+            trained = fit(
+                read_expression(setting.data),
+                split,
+                setting.ontology,
+                loss=job.loss,
+                coexpression=setting.coexpression[job.half],
+                device=device,
+                checkpoint=setting.checkpoint(job),
+                log=_log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None,
+                bar=partial(tqdm, desc=job.name, position=line, leave=False),
+                seed=job.seed,
+                **setting.options,
+            )
+            trained.save(setting.folder / "models" / f"{job.name}.safetensors")
+            predictions = trained.predict(split.labels("test"))
+        finally:
+            torch.set_num_threads(before)
     return JobResult(predictions, trained.history, device, trained.seconds)
 
 
