@@ -324,7 +324,7 @@ def describe(folder: ResultFolder, splits: tuple[Split, Split], ontology: Graph,
     ):
         labels = splits[0].labels(role)
         if len(labels):
-            folder.note(f"{len(labels)} perturbations are neither trained on nor tested ({why}): {', '.join(labels)}.")
+            folder.note(f"Neither trained on nor tested, {len(labels)} in number ({why}): {', '.join(labels)}.")
 
 
 def write_results(

@@ -52,6 +52,8 @@ def analyse(run: Run) -> None:
         cells = read_expression(run.prepared.path)
         statistics = PerturbationStatistics.from_anndata(cells, workers=run.workers)
         predictions = read_predictions(folder.path.parent / FOLDER, statistics, run.prepared.checksum)
+        if not predictions:
+            tqdm.write(f"no predictions in {folder.path.parent / FOLDER}: baselines only; analysis 4 trains models")
         halves = technical_duplicate(cells, seed=run.seed, workers=run.workers)
         bar.update()
         degs = deg_scores(statistics, workers=run.workers)

@@ -344,6 +344,27 @@ def test_without_a_graph_only_genes_of_training_perturbations_are_predicted(cell
         dbd.gears.fit(cells, unseen, **SMALL)
 
 
+def test_a_file_with_another_byte_is_refused(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+    trained.save(path)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged .its content is not what was written"):
+        dbd.gears.load(path)
+
+
+def test_arguments_of_another_kind_are_explained(cells, split):
+    with pytest.raises(TypeError, match="split is a tuple; expected a Split, one of the two that make_splits returns"):
+        dbd.gears.fit(cells, (split, split), ontology())
+    with pytest.raises(TypeError, match=r"ontology is a str; expected a Graph: perturbation_graph"):
+        dbd.gears.fit(cells, split, "annotations.tsv.gz")
+    with pytest.raises(TypeError, match="loss is a WMSELoss; expected the name of one"):
+        dbd.gears.fit(cells, split, ontology(), loss=dbd.gears.WMSELoss.mse(3))
+    with pytest.raises(TypeError, match="fit has no option lr; its options are: epochs, batch_size, learning_rate"):
+        dbd.gears.fit(cells, split, ontology(), lr=0.1)
+
+
 def test_copies_and_empty_predictions(trained, cells):
     copied = deepcopy(trained.model)
     pairs = trained.model.perturbation_index(SINGLES)

@@ -140,7 +140,8 @@ def _draw_seeds(axes: Axes, medians: pd.DataFrame, predictors: list[str], colour
         predictor = f"{PREFIX}{interval['loss']}"
         position = predictors.index(predictor) + _BESIDE
         of_seeds = medians.loc[medians["loss"] == interval["loss"], "median"].dropna()
-        if np.isfinite(interval["low"]):
+        # Of two seeds an interval is wider than most axes.
+        if interval["n_seeds"] > 2:
             axes.errorbar(
                 position, interval["mean"], yerr=interval["high"] - interval["mean"], capsize=2, zorder=4, **_INTERVAL
             )
@@ -152,7 +153,14 @@ def _explain_seeds(figure: Figure) -> None:
 
     marks = [
         Line2D([], [], linewidth=0, color="white", label="median over perturbations, one seed", **_SEED_MARK),
-        Line2D([], [], marker="|", markersize=9, label="95 % t interval of the mean of these medians", **_INTERVAL),
+        Line2D(
+            [],
+            [],
+            marker="|",
+            markersize=9,
+            label="95 % t interval of the mean of these medians (3 seeds or more)",
+            **_INTERVAL,
+        ),
     ]
     figure.legend(handles=marks, loc="outside lower left", fontsize=7)
 

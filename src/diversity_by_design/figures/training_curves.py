@@ -50,6 +50,6 @@ def draw_training_curves(history: pd.DataFrame) -> Figure:
             panels[-1].plot([], [], color=colours[PREFIX + loss], label=label)
         for half, line in ((0, "-"), (1, "--")):
             if (history["half"] == half).any():
-                panels[-1].plot([], [], line, color="0.4", label=f"half {half} tested")
+                panels[-1].plot([], [], line, color="0.4", label=f"half {half} held out, a line per seed")
         figure.legend(loc="outside right upper", fontsize=7.5)
     return figure

@@ -214,7 +214,10 @@ def _intact(path: Path, read: Callable[[], _Read]) -> _Read:
 
 def _unknown(path: Path, columns: Iterable[str], *accepted: Iterable[str]) -> ValueError:
     choices = " or ".join(f"those with {', '.join(names)}" for names in accepted)
-    return ValueError(f"{path}: its columns are {listed(columns, 20)}; accepted are tables with a header, {choices}")
+    return ValueError(
+        f"{path}: its columns are {listed(columns, 20)}; accepted are tables with a header, {choices} "
+        "(and, for a graph, tables of edges: source, target, importance)"
+    )
 
 
 def _said(left_out: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from diversity_by_design.files import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ABOUT = "about"
+_ABOUT, _CHECKSUM = "about", "checksum"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -34,7 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(own, temporary, metadata={_ABOUT: json.dumps(dict(about))})
+            save_file(own, temporary, metadata={_ABOUT: json.dumps(dict(about)), _CHECKSUM: _checksum(own)})
         except SafetensorError as error:
             # It does not say which file, and is no OSError, such as for a full disk.
             raise OSError(errno.EIO, str(error), str(path)) from error
@@ -52,14 +53,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_ABOUT])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+            known = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = json.loads(known[_ABOUT])
+            if known[_CHECKSUM] != _checksum(tensors):
+                raise ValueError("its content is not what was written")
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a file of this program, or is damaged ({error}); remove it") from error
+        why = "it does not say what it is" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is no model or checkpoint of this program, or is damaged ({why})") from error
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def require_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

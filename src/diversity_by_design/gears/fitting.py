@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,7 @@ def load(path: Path | str, device: str = "cpu") -> TrainedGEARS:
         It is something else.
     """
     tensors, about = read_tensors(Path(path))
+    device = available_devices(device)[0]
     if "nodes" not in about:
         raise ValueError(f"{path} holds no trained model (a checkpoint of a training, perhaps); expected a saved one")
     options = TrainingOptions(**about["options"])
@@ -219,7 +220,10 @@ def fit(
         Options, split and data do not fit each other, or the checkpoint is that of another training.
     NotFiniteError
         The loss became NaN or infinite.
+    TypeError
+        An argument is of another kind, or no such option.
     """
+    _require_kinds(split, ontology, loss, options)
     chosen = TrainingOptions(loss=loss, **options)
     device = available_devices(device)[0]
     labels = perturbation_labels(adata, perturbation, control)
@@ -304,6 +308,25 @@ def _csr(matrix: Any) -> sparse.csr_matrix:
         rows = rows.copy()
         rows.sum_duplicates()
     return rows
+
+
+def _require_kinds(split: object, ontology: object, loss: object, options: Mapping[str, object]) -> None:
+    """Raise TypeError for what is easily given instead of what `fit` expects."""
+    if not isinstance(split, Split):
+        raise TypeError(f"split is a {type(split).__name__}; expected a Split, one of the two that make_splits returns")
+    if not isinstance(ontology, Graph | None):
+        raise TypeError(
+            f"ontology is a {type(ontology).__name__}; expected a Graph: perturbation_graph(path, statistics)"
+        )
+    if not isinstance(loss, str):
+        raise TypeError(
+            f"loss is a {type(loss).__name__}; expected the name of one, such as 'wmse'. A loss of your own is for a "
+            "training loop of your own"
+        )
+    known = [field.name for field in fields(TrainingOptions) if field.name != "loss"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(f"fit has no option {listed(unknown)}; its options are: {listed(known, 30)}")
 
 
 def _without_edges(training: pd.Index, split: Split) -> Graph:
