@@ -162,7 +162,7 @@ def new_model(coexpression: Graph, ontology: Graph, options: TrainingOptions) ->
             hidden_size=options.hidden_size,
             num_go_gnn_layers=options.num_go_gnn_layers,
             num_gene_gnn_layers=options.num_gene_gnn_layers,
-            messages=options.messages,  # type: ignore[arg-type]
+            messages=options.messages,
         )
 
 
@@ -238,6 +238,7 @@ def fit(
     statistics.require_control()
     if ontology is None:
         ontology = _without_edges(training, split)
+    of_training = statistics.select(labels=training)
     names = [*training, control]
     outside = {gene for role in ("validation", "test") for label in split.labels(role) for gene in genes_of(label)}
     outside = outside.difference(ontology.nodes)
@@ -259,7 +260,7 @@ def fit(
     pairs = model.perturbation_index(names, control)
     training_set: TrainingSet
     if chosen.pseudobulk:
-        means = np.vstack([statistics.select(labels=training).mean, statistics.control_mean])
+        means = np.vstack([of_training.mean, statistics.control_mean])
         training_set = Pseudobulk(_tensor(means, device), **_sizes(chosen))
     else:
         training_set = SingleCells(
@@ -277,7 +278,7 @@ def fit(
         names,
         pairs,
         [
-            _target("train", statistics.select(labels=training), model, device),
+            _target("train", of_training, model, device),
             _target("validation", statistics.select(labels=validation), model, device),
         ],
         chosen,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,9 @@ from diversity_by_design.gears.batch_norm import affine, moments, normalise, run
 from diversity_by_design.gears.decoder import Layer, Moments, Spare, decode
 from diversity_by_design.gears.graph import Graph
 from diversity_by_design.gears.labels import checked_labels, genes_of
+from diversity_by_design.gears.options import Messages, check_messages
 from diversity_by_design.gears.propagation import Propagation, convolve
 from diversity_by_design.gears.transfer import to_device
-
-Messages = Literal["first_cell", "all_cells"]
 
 # Part of the position embeddings in a gene's embedding.
 POSITION_SHARE = 0.2
@@ -148,8 +147,7 @@ class GEARS(nn.Module):
         small = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
         if small:
             raise ValueError(f"{listed(small)}; at least 1 is needed")
-        if messages not in get_args(Messages):
-            raise ValueError(f"messages is {messages!r}; it must be one of: {listed(get_args(Messages))}")
+        check_messages(messages)
         self.genes = coexpression.nodes
         self.perturbable = ontology.nodes
         self.messages: Messages = messages

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from diversity_by_design.gears.loss_choice import LossChoice
 
-MESSAGES = ("first_cell", "all_cells")
+Messages = Literal["first_cell", "all_cells"]
+
+
+def check_messages(messages: str) -> None:
+    """Raise ValueError unless `messages` says which cells of a batch get messages."""
+    if messages not in get_args(Messages):
+        raise ValueError(f"messages is {messages!r}; it must be one of: {', '.join(get_args(Messages))}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class TrainingOptions:
     hidden_size: int = 64
     num_go_gnn_layers: int = 1
     num_gene_gnn_layers: int = 1
-    messages: str = "first_cell"
+    messages: Messages = "first_cell"
     pseudobulk: bool = False
     passes: int = 1
     training_cells: int | None = None
@@ -89,8 +95,7 @@ class TrainingOptions:
         for name in ("learning_rate", "learning_rate_decay", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if self.messages not in MESSAGES:
-            raise ValueError(f"messages is {self.messages!r}; it must be one of: {', '.join(MESSAGES)}")
+        check_messages(self.messages)
         if LossChoice.parse(self.loss).kind == "gears" and self.pseudobulk:
             raise ValueError(
                 "GEARS' own loss cannot be trained on means: its fourth power of a cell's error is not that of the "
