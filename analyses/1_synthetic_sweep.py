@@ -16,21 +16,21 @@ import pandas as pd
 import typer
 
 from diversity_by_design import cli, datasets
-from diversity_by_design.checks import listed
-from diversity_by_design.correlations import (
+from diversity_by_design.audit import sweep as sweep_metrics
+from diversity_by_design.audit_summary import dial_summary, parameter_correlations, scaled_scores
+from diversity_by_design.datasets import PreparedDataset
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.paper.correlations import (
     NOTEWORTHY,
     SIMULATION_PARAMETERS,
     table_2,
     table_2_as_printed,
     table_3_simulation,
 )
-from diversity_by_design.datasets import PreparedDataset
-from diversity_by_design.figures import gene_parameters as gene_figures
-from diversity_by_design.figures import synthetic_sweep as figures
-from diversity_by_design.figures.metric_audit import draw_metric_audit
-from diversity_by_design.results import ResultFolder
-from diversity_by_design.simulator.audit import sweep as sweep_metrics
-from diversity_by_design.simulator.audit_summary import dial_summary, parameter_correlations, scaled_scores
+from diversity_by_design.paper.figures import gene_parameters as gene_figures
+from diversity_by_design.paper.figures import synthetic_sweep as figures
+from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
+from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.simulator.estimation import estimate_from_file
 from diversity_by_design.simulator.gene_source import GeneSource, gene_source
 from diversity_by_design.simulator.parameters import GeneParameters
@@ -168,7 +168,7 @@ def main(
     ranges = ranges.replace(**{name: ends for name, ends in given.items() if ends is not None})
     n_audit = min(N_AUDITED, n_datasets) if n_audit is None else n_audit
     if device not in DEVICES:
-        raise ValueError(f"--device {device}: it must be {listed(DEVICES)}")
+        raise InputError(f"--device {device}: it must be {listed(DEVICES)}")
     prepared = datasets.load(
         dataset,
         data_dir=cli.data_dir(),
@@ -315,7 +315,7 @@ def write_sweep(
     """Tables 2 and 3, and the figures of the sweep; `apart` is what sets it apart from the paper's."""
     simulated = sweep[sweep["error"] == ""]
     if not len(simulated):
-        raise ValueError(f"all {len(sweep):,} data sets failed; the first: {sweep['error'].iat[0]}")
+        raise InputError(f"all {len(sweep):,} data sets failed; the first: {sweep['error'].iat[0]}")
     logarithmic = [name for name in SIMULATION_PARAMETERS if getattr(ranges, name).scale == "log"]
     if apart:
         folder.note(

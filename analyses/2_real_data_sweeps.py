@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, deg_sharing, sweeps
-from diversity_by_design.analysis import Run, script
-from diversity_by_design.correlations import correlation, table_3
+from diversity_by_design import cli
 from diversity_by_design.datasets.expression import read_expression
-from diversity_by_design.figures import deg_sharing as sharing_figures
-from diversity_by_design.figures import sweep_trends
-from diversity_by_design.files import read_csv
-from diversity_by_design.records import read_record
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.paper import deg_sharing, sweeps
+from diversity_by_design.paper.analysis import Run, script
+from diversity_by_design.paper.correlations import correlation, table_3
+from diversity_by_design.paper.figures import deg_sharing as sharing_figures
+from diversity_by_design.paper.figures import sweep_trends
+from diversity_by_design.running.files import read_csv
+from diversity_by_design.running.records import read_record
+from diversity_by_design.running.results import ResultFolder
 
 # The figures of single sweeps: name, parameter, metric, axis label, figure of the paper, what to see.
 TREND_FIGURES = (

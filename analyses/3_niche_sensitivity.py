@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import deg_scores, deg_weights, niche
-from diversity_by_design.analysis import Run, script
-from diversity_by_design.checks import listed
-from diversity_by_design.comparison import spread_by_strength
+from diversity_by_design import deg_scores, deg_weights
 from diversity_by_design.datasets.expression import read_expression
-from diversity_by_design.figures import niche_sensitivity
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.errors import listed
+from diversity_by_design.paper import niche
+from diversity_by_design.paper.analysis import Run, script
+from diversity_by_design.paper.comparison import spread_by_strength
+from diversity_by_design.paper.figures import niche_sensitivity
+from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
 
 

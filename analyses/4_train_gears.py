@@ -17,13 +17,10 @@ import typer
 from tqdm import tqdm
 
 from diversity_by_design import PerturbationStatistics, cli, datasets
-from diversity_by_design.checks import listed
 from diversity_by_design.datasets import PreparedDataset
-from diversity_by_design.datasets.checksum import sha256
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.datasets.gene_ontology import graph_source
-from diversity_by_design.executors import Outcome, executor
-from diversity_by_design.figures.training_curves import draw_training_curves
+from diversity_by_design.errors import InputError, listed
 from diversity_by_design.gears import (
     Graph,
     TrainingOptions,
@@ -32,13 +29,16 @@ from diversity_by_design.gears import (
     perturbation_graph,
     require_packages,
 )
-from diversity_by_design.gears.devices import available_devices, claim
-from diversity_by_design.gears.jobs import Job, JobResult, JobSetting, run_jobs
-from diversity_by_design.gears.loss_choice import LossChoice
-from diversity_by_design.gears.splits import Split, read_halves
+from diversity_by_design.models.devices import available_devices, claim
+from diversity_by_design.models.jobs import Job, JobResult, JobSetting, run_jobs
+from diversity_by_design.models.loss_choice import LossChoice
+from diversity_by_design.models.splits import Split, read_halves
+from diversity_by_design.paper.figures.training_curves import draw_training_curves
 from diversity_by_design.predictions import prediction_path, write_predictions
-from diversity_by_design.records import code_hash
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.executors import Outcome, executor
+from diversity_by_design.running.records import code_hash
+from diversity_by_design.running.results import ResultFolder
 
 NAME, TITLE = "4_train_gears", "Training of GEARS"
 LOSSES, LOSSES_OF_MEANS = "gears,mse,wmse", "mse,wmse"
@@ -170,7 +170,7 @@ def main(
     try:
         require_packages()
     except ImportError as error:
-        raise ValueError(str(error)) from error
+        raise InputError(str(error)) from error
     options = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -290,7 +290,7 @@ def default_graph(prepared: PreparedDataset) -> Path:
     """File of which the perturbed genes' graph is made, where none is given."""
     found = graph_source(cli.data_dir(), prepared.name)
     if found is None:
-        raise FileNotFoundError(
+        raise InputError(
             "there are no annotations from which to make the graph of the perturbed genes: run "
             "`uv run data/gene_ontology/get_data.py`, or give a table of annotations (symbol, go_id) or edges (source, "
             "target, importance) with --graph"

@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, comparison, deg_scores, deg_weights, model_comparison, technical_duplicate
-from diversity_by_design.analysis import Run, script
-from diversity_by_design.checks import listed
+from diversity_by_design import cli, deg_scores, deg_weights, technical_duplicate
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.datasets.expression import read_expression
-from diversity_by_design.figures import baseline_metrics, deg_count_groups, duplicate_strength
-from diversity_by_design.figures import model_comparison as model_figures
-from diversity_by_design.files import read_csv
-from diversity_by_design.model_claims import Evidence, check_claims
-from diversity_by_design.model_comparison import MSE, WMSE
+from diversity_by_design.errors import listed
+from diversity_by_design.paper import comparison, model_comparison
+from diversity_by_design.paper.analysis import Run, script
+from diversity_by_design.paper.claims import Evidence, check_claims
+from diversity_by_design.paper.figures import baseline_metrics, deg_count_groups, duplicate_strength
+from diversity_by_design.paper.figures import model_comparison as model_figures
+from diversity_by_design.paper.model_comparison import MSE, WMSE
 from diversity_by_design.predictions import (
     FOLDER,
     PREFIX,
@@ -31,7 +31,8 @@ from diversity_by_design.predictions import (
     prediction_checksums,
     read_predictions,
 )
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.running.files import read_csv
+from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
 
 HOW_MEASURED = (

@@ -17,9 +17,9 @@ import typer
 from tqdm import tqdm
 
 from diversity_by_design import cli, datasets
-from diversity_by_design.checks import listed
-from diversity_by_design.records import read_record
+from diversity_by_design.errors import InputError, listed
 from diversity_by_design.report import write_index
+from diversity_by_design.running.records import read_record
 
 # Every script that a data set is analysed with, in the order in which they run, and what the report calls it.
 ANALYSES = {
@@ -107,7 +107,7 @@ def steps(folder: Path, only: str | None = None, options: Mapping[str, Sequence[
 
     Raises
     ------
-    ValueError
+    InputError
         `only` names a number that no script has.
     """
     options = options or {}
@@ -119,7 +119,7 @@ def steps(folder: Path, only: str | None = None, options: Mapping[str, Sequence[
     wanted = {number.strip() for number in only.split(",")}
     unknown = sorted(wanted - set(by_number))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"--only {only}: no analysis has the number {listed(map(repr, unknown))}; there are "
             f"{listed(f'{number} ({step.title})' for number, step in by_number.items())}"
         )

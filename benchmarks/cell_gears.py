@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.gears.graph import Graph
+from diversity_by_design.graphs.graph import Graph
 
 CONTROL = "control"
 N_DE_GENES = 20

@@ -20,10 +20,11 @@ import pandas as pd
 import scanpy as sc
 
 import diversity_by_design as dbd
-from diversity_by_design import datasets, metrics, sweeps
-from diversity_by_design.comparison import baseline_scores
-from diversity_by_design.correlations import correlation
+from diversity_by_design import datasets, metrics
 from diversity_by_design.datasets.expression import read_expression
+from diversity_by_design.paper import sweeps
+from diversity_by_design.paper.comparison import baseline_scores
+from diversity_by_design.paper.correlations import correlation
 
 # Choice, variant, quantity, value.
 Row = tuple[str, str, str, float]

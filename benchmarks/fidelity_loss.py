@@ -17,9 +17,10 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 import diversity_by_design as dbd
-from diversity_by_design import datasets, niche
+from diversity_by_design import datasets
 from diversity_by_design.datasets.expression import read_expression
-from diversity_by_design.gears.loss_choice import LossChoice, released_weights, training_weights
+from diversity_by_design.models.loss_choice import LossChoice, released_weights, training_weights
+from diversity_by_design.paper import niche
 
 # Random halves of the perturbations that are trained on.
 N_HALVES = 50

@@ -18,7 +18,7 @@ import pandas as pd
 import typer
 
 from diversity_by_design.cli import project_root
-from diversity_by_design.correlations import table_2
+from diversity_by_design.paper.correlations import table_2
 from diversity_by_design.simulator import GeneParameters, Range, SweepRanges, run_random_sweep
 from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.gears.graph import Graph
+from diversity_by_design.graphs.graph import Graph
 
 N_NEIGHBOURS = 20
 

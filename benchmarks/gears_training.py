@@ -137,13 +137,13 @@ def time_cell_gears_prediction(data: Data, perturbations: list[str], device: str
 
 
 def our_model(data: Data, device: str) -> Any:
-    from diversity_by_design.gears.model import GEARS
+    from diversity_by_design.models.gears.model import GEARS
 
     return GEARS(data.coexpression, data.ontology).to(device)
 
 
 def our_loss(data: Data, device: str) -> Any:
-    from diversity_by_design.gears.losses import GEARSLoss
+    from diversity_by_design.models.losses import GEARSLoss
 
     names = data.names
     expressed = cell_gears.expressed_genes(data.expression, data.labels)
@@ -157,7 +157,7 @@ def our_targets(data: Data, model: Any, device: str) -> list[Any]:
     """What our training measures after each epoch: the means of training and validation perturbations."""
     import torch
 
-    from diversity_by_design.gears.training import Target
+    from diversity_by_design.models.training import Target
 
     targets = []
     for role, cells in (("train", data.training), ("validation", data.validation)):
@@ -178,8 +178,8 @@ def our_targets(data: Data, model: Any, device: str) -> list[Any]:
 
 def train_ours(data: Data, model: Any, loss: Any, training_set: Any, device: str) -> None:
     """Our training loop, for an epoch."""
-    from diversity_by_design.gears.options import TrainingOptions
-    from diversity_by_design.gears.training import train
+    from diversity_by_design.models.options import TrainingOptions
+    from diversity_by_design.models.training import train
 
     names = data.names
     options = TrainingOptions(loss="gears", epochs=1, batch_size=BATCH_SIZE)
@@ -189,7 +189,7 @@ def train_ours(data: Data, model: Any, loss: Any, training_set: Any, device: str
 
 def time_ours_epoch(data: Data, device: str) -> float:
     """Seconds of one epoch over all training cells, with what is measured after it."""
-    from diversity_by_design.gears.cells import ExpressionRows, SingleCells
+    from diversity_by_design.models.batches import ExpressionRows, SingleCells
 
     model, loss = our_model(data, device), our_loss(data, device)
     began = synchronised(device)
@@ -226,7 +226,7 @@ class GivenBatches:
         """The same in every epoch."""
         import torch
 
-        from diversity_by_design.gears.cells import Batch
+        from diversity_by_design.models.batches import Batch
 
         for cells in self._batches:
             controls, targets = (torch.as_tensor(values).to(self._device) for values in self._data.dense(cells))

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -9,7 +10,8 @@ import pytest
 from browser import open_in_browser  # noqa: F401 - a fixture
 from examples import make_expression
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +40,14 @@ def real_expression(request: pytest.FixtureRequest, shared_data: Path) -> ad.Ann
     labels = adata.obs["perturbation"].astype(str)
     adata.obs["condition"] = labels.replace({REAL_SETS[request.param]: "control"}).astype("category")
     return adata
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Figures that a test leaves open do not add up."""
+    yield
+    if plt := sys.modules.get("matplotlib.pyplot"):
+        plt.close("all")
 
 
 @pytest.fixture

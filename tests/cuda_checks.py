@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 from numba.core import config
 
-from diversity_by_design.executors import attempt
+from diversity_by_design.running.executors import attempt
 from diversity_by_design.simulator import GeneParameters, SimulationConfig, cuda, cuda_evaluation, cuda_kernels
 from diversity_by_design.simulator.evaluation import evaluate
 from diversity_by_design.simulator.simulation import _statistics, simulate_statistics
@@ -140,7 +140,7 @@ def failures_are_reported() -> None:
     tasks = [{"k": 2}, {"g": 301}, {"k": 3}]
     with cuda.DataSetsInFlight(1) as place:
         outcomes = dict(place.run(scores_of, tasks, shared=(7,)))
-    assert [outcomes[i].error.split(":")[0] for i in range(3)] == ["", "ValueError", ""]
+    assert [outcomes[i].error.split(":")[0] for i in range(3)] == ["", "InputError", ""]
     for index in (0, 2):
         np.testing.assert_array_equal(outcomes[index].value, scores_of(tasks[index], 7))
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from diversity_by_design.executors import LocalProcesses
+from diversity_by_design.running.executors import LocalProcesses
 
 
 def square(number: int, added: int = 0) -> int:

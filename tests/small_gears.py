@@ -5,8 +5,8 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from diversity_by_design.gears.graph import Graph
-from diversity_by_design.gears.labels import genes_of
+from diversity_by_design.graphs.graph import Graph
+from diversity_by_design.labels import genes_of
 
 N_GENES = 25
 SINGLES = [f"P{number:02d}" for number in range(8)]

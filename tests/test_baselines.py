@@ -5,6 +5,7 @@ import pytest
 from examples import make_expression
 
 from diversity_by_design import PerturbationStatistics, baselines, technical_duplicate
+from diversity_by_design.errors import InputError
 
 
 def test_means_are_the_same_for_all(expression):
@@ -65,18 +66,18 @@ class TestBadInput:
         adata = make_expression()
         keep = np.flatnonzero((adata.obs["condition"] != "P0").to_numpy())
         one = np.flatnonzero((adata.obs["condition"] == "P0").to_numpy())[:1]
-        with pytest.raises(ValueError, match="'P0' has one cell"):
+        with pytest.raises(InputError, match="'P0' has one cell"):
             technical_duplicate(adata[np.concatenate([keep, one])])
 
     def test_repeated_cell_names(self, expression):
         expression.obs_names = ["cell1", *expression.obs_names[1:]]
-        with pytest.raises(ValueError, match=r"1 cell name\(s\) occur more than once: cell1"):
+        with pytest.raises(InputError, match=r"1 cell name\(s\) occur more than once: cell1"):
             technical_duplicate(expression)
 
     def test_no_such_column(self, expression):
-        with pytest.raises(KeyError, match="no column 'guide'"):
+        with pytest.raises(InputError, match="no column 'guide'"):
             technical_duplicate(expression, perturbation="guide")
 
     def test_no_control(self, expression):
-        with pytest.raises(KeyError, match="control label 'ctrl' does not occur"):
+        with pytest.raises(InputError, match="control label 'ctrl' does not occur"):
             technical_duplicate(expression, control="ctrl")

@@ -9,6 +9,7 @@ from examples import make_expression
 from scipy import stats as scipy_stats
 
 from diversity_by_design import PerturbationStatistics, deg_scores
+from diversity_by_design.errors import InputError
 
 
 def scanpy_scores(adata: ad.AnnData, reference: str, labels, genes):
@@ -122,7 +123,7 @@ def test_top_genes_and_counts(expression):
     for row in range(len(degs.labels)):
         assert np.abs(degs.t[row][top[row]]).min() >= np.abs(degs.t[row][~top[row]]).max()
     np.testing.assert_array_equal(degs.n_degs, (degs.pvals_adj < 0.05).sum(axis=1))
-    with pytest.raises(ValueError, match="top 41 of 40 genes"):
+    with pytest.raises(InputError, match="top 41 of 40 genes"):
         degs.top(41)
 
 
@@ -131,24 +132,24 @@ class TestBadInput:
         stats = PerturbationStatistics.from_matrix(
             np.full((5, 2), 0.5), ["A", "A", "B", "control", "control"], ["g1", "g2"]
         )
-        with pytest.raises(ValueError, match=r"1 perturbation\(s\) with fewer than two cells have no variance: B"):
+        with pytest.raises(InputError, match=r"1 perturbation\(s\) with fewer than two cells have no variance: B"):
             deg_scores(stats)
 
     def test_one_control_cell(self):
         stats = PerturbationStatistics.from_matrix(np.full((5, 1), 0.5), ["A", "A", "B", "B", "control"], ["g"])
-        with pytest.raises(ValueError, match=r"reference 'control' has 1 cell"):
+        with pytest.raises(InputError, match=r"reference 'control' has 1 cell"):
             deg_scores(stats, reference="control")
 
     def test_one_perturbation(self, expression):
         stats = PerturbationStatistics.from_anndata(expression).select(labels=["P0"])
-        with pytest.raises(ValueError, match="at least 2 are needed"):
+        with pytest.raises(InputError, match="at least 2 are needed"):
             deg_scores(stats)
 
     def test_no_control(self, expression):
         stats = PerturbationStatistics.from_anndata(expression[expression.obs["condition"] != "control"], control=None)
-        with pytest.raises(ValueError, match="no control cells"):
+        with pytest.raises(InputError, match="no control cells"):
             deg_scores(stats, reference="control")
 
     def test_unknown_reference(self, expression):
-        with pytest.raises(KeyError, match="no perturbation called others"):
+        with pytest.raises(InputError, match="no perturbation called others"):
             deg_scores(PerturbationStatistics.from_anndata(expression), reference="others")

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats as scipy_stats
 
 from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights, metrics
+from diversity_by_design.errors import InputError
 
 N, G = 5, 12
 
@@ -89,7 +90,7 @@ class TestAxioms:
 
     def test_shapes_that_do_not_fit(self, name, arrays):
         metric, _ = METRICS[name]
-        with pytest.raises(ValueError, match=r"prediction has shape \(5, 11\), but truth has shape \(5, 12\)"):
+        with pytest.raises(InputError, match=r"prediction has shape \(5, 11\), but truth has shape \(5, 12\)"):
             metric(arrays | {"prediction": arrays["prediction"][:, 1:]})
 
 
@@ -188,9 +189,9 @@ def test_tables_are_not_compared_by_position_in_another_order(arrays):
 
     truth = pd.DataFrame(arrays["truth"], index=list("ABCDE"))
     np.testing.assert_array_equal(metrics.mse(truth, truth + 1), np.ones(N))
-    with pytest.raises(ValueError, match="index of prediction and truth differ or are in another order"):
+    with pytest.raises(InputError, match="index of prediction and truth differ or are in another order"):
         metrics.mse(truth, truth[::-1])
-    with pytest.raises(ValueError, match="columns of prediction and truth differ"):
+    with pytest.raises(InputError, match="columns of prediction and truth differ"):
         metrics.mse(truth, truth[truth.columns[::-1]])
 
 
@@ -198,16 +199,16 @@ class TestBadWeights:
     def test_all_zero_weights_are_not_uniform_weights(self, arrays):
         arrays["weights"][1] = 0
         for name in ("wmse", "weighted_r2_delta"):
-            with pytest.raises(ValueError, match="row 1 sums to 0"):
+            with pytest.raises(InputError, match="row 1 sums to 0"):
                 METRICS[name][0](arrays)
 
     def test_not_normalised(self, arrays):
-        with pytest.raises(ValueError, match=r"row 0 sums to 100 \(5 such row"):
+        with pytest.raises(InputError, match=r"row 0 sums to 100 \(5 such row"):
             METRICS["wmse"][0](arrays | {"weights": arrays["weights"] * 100})
 
     def test_negative(self, arrays):
         arrays["weights"][0, 0] -= 1
-        with pytest.raises(ValueError, match="weights must not be negative"):
+        with pytest.raises(InputError, match="weights must not be negative"):
             METRICS["wmse"][0](arrays)
 
     def test_undefined_weights_give_an_undefined_score(self, arrays):
@@ -218,5 +219,5 @@ class TestBadWeights:
             assert np.isfinite(np.delete(found, 1)).all()
 
     def test_mask_must_be_boolean(self, arrays):
-        with pytest.raises(ValueError, match="mask must be boolean"):
+        with pytest.raises(InputError, match="mask must be boolean"):
             metrics.mse(arrays["truth"], arrays["prediction"], mask=arrays["weights"])

@@ -35,7 +35,7 @@ import sys
 for name in ("scanpy", "anndata", "matplotlib"):
     sys.modules[name] = None
 import numpy as np, diversity_by_design as dbd
-from diversity_by_design import sweeps
+from diversity_by_design.paper import sweeps
 rng = np.random.default_rng(0)
 stats = dbd.PerturbationStatistics.from_matrix(rng.random((30, 4)), ["A", "B", "control"] * 10, list("wxyz"))
 weights = dbd.deg_weights(dbd.deg_scores(stats))

@@ -7,6 +7,7 @@ import pytest
 from examples import make_expression
 
 from diversity_by_design import PerturbationStatistics
+from diversity_by_design.errors import InputError
 from diversity_by_design.predictions import (
     predicted_by_all,
     prediction_checksums,
@@ -114,14 +115,14 @@ def test_checksums_tell_when_a_file_changes(statistics, tmp_path):
 def test_what_is_not_of_this_data_set_is_refused_by_name(change, message, statistics, tmp_path):
     path = write(tmp_path, table(statistics))
     edit(path, change)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_predictions(tmp_path, statistics, CHECKSUM)
     assert "mse_seed0.h5ad" in str(error.value) or "no power" in message
 
 
 def test_a_damaged_file_is_named(statistics, tmp_path):
     (tmp_path / "mse_seed0.h5ad").write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match=r"mse_seed0\.h5ad is no file of predictions"):
+    with pytest.raises(InputError, match=r"mse_seed0\.h5ad is no file of predictions"):
         read_predictions(tmp_path, statistics, CHECKSUM)
 
 
@@ -129,11 +130,11 @@ def test_two_files_of_one_loss_and_seed_or_two_tasks_are_refused(statistics, tmp
     path = write(tmp_path, table(statistics))
     path.rename(tmp_path / "copy.h5ad")
     write(tmp_path, table(statistics))
-    with pytest.raises(ValueError, match=r"copy\.h5ad, mse_seed0\.h5ad are all of loss 'mse' and seed 0"):
+    with pytest.raises(InputError, match=r"copy\.h5ad, mse_seed0\.h5ad are all of loss 'mse' and seed 0"):
         read_predictions(tmp_path, statistics, CHECKSUM)
     (tmp_path / "copy.h5ad").unlink()
     write(tmp_path, table(statistics), loss="wmse", task="combinations")
-    with pytest.raises(ValueError, match=r"different tasks \(combinations, unseen\)"):
+    with pytest.raises(InputError, match=r"different tasks \(combinations, unseen\)"):
         read_predictions(tmp_path, statistics, CHECKSUM)
 
 
@@ -142,13 +143,13 @@ def test_files_of_different_runs_are_refused_and_told_apart(statistics, tmp_path
     write(tmp_path, table(statistics), loss="mse", run="5 epochs")
     write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
     files = r"2 runs.*\(gears_seed0\.h5ad, wmse_seed0\.h5ad of run '20 epochs'; mse_seed0\.h5ad of run '5 epochs'\)"
-    with pytest.raises(ValueError, match=f"{files}; keep those of one run .* move .* away, or run analysis 4 again"):
+    with pytest.raises(InputError, match=f"{files}; keep those of one run .* move .* away, or run analysis 4 again"):
         read_predictions(tmp_path, statistics, CHECKSUM)
     # What the runs are called says more than that a loss and seed are there twice.
     (tmp_path / "mse_seed0.h5ad").unlink()
     write(tmp_path, table(statistics), loss="wmse", run="5 epochs").rename(tmp_path / "copy.h5ad")
     write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
-    with pytest.raises(ValueError, match=r"2 runs.*\(copy\.h5ad of run '5 epochs'; gears_seed0"):
+    with pytest.raises(InputError, match=r"2 runs.*\(copy\.h5ad of run '5 epochs'; gears_seed0"):
         read_predictions(tmp_path, statistics, CHECKSUM)
     (tmp_path / "copy.h5ad").unlink()
     assert [one.loss for one in read_predictions(tmp_path, statistics, CHECKSUM)] == ["gears", "wmse"]
@@ -164,7 +165,7 @@ def test_what_cannot_be_right_is_not_written(statistics, tmp_path):
         (good, {"task": "both"}, "task is 'both'"),
         (good, {"loss": "wmse^"}, "'' is no power"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             write(tmp_path, expression, **others)
     assert list(tmp_path.iterdir()) == []
 
@@ -175,5 +176,5 @@ def test_only_what_every_model_predicts_is_compared(statistics, tmp_path):
     both = read_predictions(tmp_path, statistics, CHECKSUM)
     assert predicted_by_all(both, statistics.labels).tolist() == ["P2", "P3"]
     write(tmp_path, table(statistics, ["P1", "P0"]), loss="gears")
-    with pytest.raises(ValueError, match="no perturbation is predicted by every model.*gears_gears seed 0: 2"):
+    with pytest.raises(InputError, match="no perturbation is predicted by every model.*gears_gears seed 0: 2"):
         predicted_by_all(read_predictions(tmp_path, statistics, CHECKSUM), statistics.labels)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.report import write_index
-from diversity_by_design.results import ResultFolder
+from diversity_by_design.running.results import ResultFolder
 
 SPECIAL = "Pearson(Δ) < 0 & \"R²\" > '1' <script>alert(1)</script>"
 FRAME = pd.DataFrame({"perturbation": ["A<B", "C+D"], "n_<p>": [64, 12], "mse": [0.123456789, np.nan]})
@@ -140,7 +141,7 @@ def test_long_tables_are_shown_in_part_and_say_so(tmp_path):
 
 def test_picture_that_is_none_is_refused(results):
     (results / "2_sweeps" / "bias.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"bias\.png is not a PNG picture"):
+    with pytest.raises(InputError, match=r"bias\.png is not a PNG picture"):
         write_index(results)
 
 

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design import baselines, checks, datasets, gears, metrics, simulator
+    from diversity_by_design import baselines, datasets, gears, metrics, simulator
     from diversity_by_design.baselines import additive, technical_duplicate
     from diversity_by_design.degs import DegScores, deg_scores
+    from diversity_by_design.errors import InputError
     from diversity_by_design.simulator import (
         GeneParameters,
         SimulationConfig,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "DegScores": "degs",
     "GeneParameters": "simulator",
+    "InputError": "errors",
     "PerturbationStatistics": "statistics",
     "SimulationConfig": "simulator",
     "SimulationResult": "simulator",
@@ -33,17 +35,17 @@ _HOME_OF = {
     "simulate_anndata": "simulator",
     "technical_duplicate": "baselines",
 }
-_MODULES = ("baselines", "checks", "datasets", "gears", "metrics", "simulator")
+_MODULES = ("baselines", "datasets", "gears", "metrics", "simulator")
 
 __all__ = [
     "DegScores",
     "GeneParameters",
+    "InputError",
     "PerturbationStatistics",
     "SimulationConfig",
     "SimulationResult",
     "additive",
     "baselines",
-    "checks",
     "datasets",
     "deg_scores",
     "deg_weights",

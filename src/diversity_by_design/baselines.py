@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
+from diversity_by_design import errors
+from diversity_by_design.errors import InputError
 from diversity_by_design.statistics import (
     FloatArray,
     PerturbationStatistics,
@@ -81,12 +82,12 @@ def technical_duplicate(
 
     Raises
     ------
-    KeyError, ValueError
+    InputError
         As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells or cell names are not
         unique.
     """
     labels = perturbation_labels(adata, perturbation, control)
-    checks.unique_names(adata.obs_names, "cell", "obs_names")
+    errors.unique_names(adata.obs_names, "cell", "obs_names")
     matrix = expression_matrix(adata)
     in_first = halves(labels.to_numpy(), adata.obs_names, seed)
     first, second = (
@@ -108,7 +109,7 @@ def halves(labels: npt.NDArray[Any], cells: pd.Index, seed: int) -> npt.NDArray[
     in_first = np.zeros(len(labels), bool)
     for label, members in sorted_members(labels, cells):
         if len(members) < 2:
-            raise ValueError(f"{label!r} has one cell, which cannot be halved; leave it out")
+            raise InputError(f"{label!r} has one cell, which cannot be halved; leave it out")
         shuffled = label_generator(seed, label).permutation(members)
         in_first[shuffled[: len(members) // 2]] = True
     return in_first

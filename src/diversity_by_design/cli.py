@@ -22,7 +22,8 @@ from typing import Annotated
 
 import typer
 
-from diversity_by_design.executors import available_cores
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import available_cores
 
 PROJECT = "diversity-by-design"
 BAD_INPUT = 2
@@ -173,36 +174,18 @@ MinGenesPerCellOption = Annotated[
 ]
 
 
-def error_text(error: Exception) -> str:
-    """Message of an exception as a reader should see it.
-
-    `str` of a KeyError is the repr of its argument, quotes and escapes included, and that of an OSError starts with a
-    number; this gives the message itself.
-
-    Examples
-    --------
-    >>> error_text(KeyError("no column 'cell' in obs"))
-    "no column 'cell' in obs"
-    """
-    if isinstance(error, KeyError) and len(error.args) == 1:
-        return str(error.args[0])
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
-
-
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """End the program with a message instead of a traceback where the input or the disk is at fault.
+    """End the program with a message instead of a traceback where what was given is at fault.
 
-    ValueError, KeyError and OSError (FileNotFoundError included) print ``error: <message>`` to stderr and exit with
-    code 2. Ctrl-C says that the work goes on later, and exits with code 130. Any other exception is a mistake in the
-    program and keeps its traceback. Works as a decorator too.
+    InputError prints ``error: <message>`` to stderr and exits with code 2. Ctrl-C says that the work goes on later, and
+    exits with code 130. Any other exception is a mistake in the program and keeps its traceback. Works as a decorator
+    too.
     """
     try:
         yield
-    except (ValueError, KeyError, OSError) as error:
-        print(f"error: {error_text(error)}", file=sys.stderr)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from error
     except KeyboardInterrupt as error:
         print("\nstopped: the same command goes on where it was", file=sys.stderr)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from diversity_by_design import checks
-from diversity_by_design.executors import map_threads
+from diversity_by_design import errors
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import map_threads
 from diversity_by_design.statistics import ROUNDING, FloatArray, PerturbationStatistics, sample_variance
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
@@ -101,7 +102,7 @@ class DegScores:
         order of the genes does not matter.
         """
         if not 1 <= n <= len(self.genes):
-            raise ValueError(f"cannot take the top {n} of {len(self.genes)} genes")
+            raise InputError(f"cannot take the top {n} of {len(self.genes)} genes")
         by_name = np.argsort(self.genes.astype(str).to_numpy(), kind="stable")
         order = by_name[np.argsort(-np.abs(self.t[:, by_name]), axis=1, kind="stable")[:, :n]]
         mask = np.zeros(self.t.shape, bool)
@@ -140,23 +141,21 @@ def deg_scores(
 
     Raises
     ------
-    ValueError
-        A perturbation or the reference has fewer than two cells, or there is only one perturbation
-        to compare with the rest.
-    KeyError
-        A label in `reference` is none of "rest", "control" and the perturbations.
+    InputError
+        A perturbation or the reference has fewer than two cells, or there is only one perturbation to compare with the
+        rest. A label in `reference` is none of "rest", "control" and the perturbations.
     """
     labels = statistics.labels
     if (statistics.n_cells < 2).any():
         single = labels[statistics.n_cells < 2]
-        raise ValueError(
-            f"{len(single)} perturbation(s) with fewer than two cells have no variance: {checks.listed(single)}; "
+        raise InputError(
+            f"{len(single)} perturbation(s) with fewer than two cells have no variance: {errors.listed(single)}; "
             "leave them out: stats.select(labels=...)"
         )
     name, n_reference, sums, sums_sq, inside = _reference(statistics, reference)
     lacking = (n_reference - inside * statistics.n_cells) < 2
     if lacking.all():
-        raise ValueError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
+        raise InputError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
     mean = statistics.mean
     t, freedom, reference_mean = (np.empty(statistics.sum.shape) for _ in range(3))
 
@@ -194,11 +193,11 @@ def _reference(
         inside = np.zeros(len(labels), bool)
         return "control", statistics.n_control, statistics.control_sum, statistics.control_sum_sq, inside
     if reference == "rest":
-        checks.enough_perturbations(labels, "deg_scores(reference='rest')")
+        errors.enough_perturbations(labels, "deg_scores(reference='rest')")
         part, name = statistics, "rest"
     else:
         chosen = [reference] if isinstance(reference, str) else list(reference)
-        part, name = statistics.select(labels=chosen), checks.listed(chosen, 3)
+        part, name = statistics.select(labels=chosen), errors.listed(chosen, 3)
     return name, part.n_perturbed, part.sum.sum(axis=0), part.sum_sq.sum(axis=0), labels.isin(part.labels)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.statistics import FloatArray
 
 # How far the weights of a perturbation may be from summing to one.
@@ -64,7 +65,7 @@ def wmse(truth: npt.ArrayLike, prediction: npt.ArrayLike, weights: npt.ArrayLike
 
     Raises
     ------
-    ValueError
+    InputError
         Weights are negative or a row does not sum to one.
 
     Examples
@@ -171,7 +172,7 @@ def _arrays(truth: npt.ArrayLike, **others: npt.ArrayLike) -> tuple[FloatArray, 
         _require_same_labels(truth, values, name)
     first = np.asarray(truth, dtype=float)
     if first.ndim not in (1, 2) or first.shape[-1] == 0:
-        raise ValueError(f"truth has shape {first.shape}; expected (perturbations, genes) or (genes,)")
+        raise InputError(f"truth has shape {first.shape}; expected (perturbations, genes) or (genes,)")
     arrays = [first]
     for name, values in others.items():
         array = np.asarray(values, dtype=float)
@@ -181,13 +182,13 @@ def _arrays(truth: npt.ArrayLike, **others: npt.ArrayLike) -> tuple[FloatArray, 
 
 
 def _require_same_labels(truth: Any, values: Any, name: str) -> None:
-    """Raise ValueError for pandas objects whose rows or columns are not those of `truth`: values go by position."""
+    """Raise InputError for pandas objects whose rows or columns are not those of `truth`: values go by position."""
     for axis in ("index", "columns"):
         ours, theirs = getattr(truth, axis, None), getattr(values, axis, None)
         if type(truth) is not type(values) or not isinstance(ours, pd.Index) or not isinstance(theirs, pd.Index):
             continue
         if not ours.equals(theirs):
-            raise ValueError(
+            raise InputError(
                 f"{axis} of {name} and truth differ or are in another order; align them first: "
                 f"{name}.reindex_like(truth)"
             )
@@ -196,18 +197,18 @@ def _require_same_labels(truth: Any, values: Any, name: str) -> None:
 def _require_shape(array: npt.NDArray[Any], truth: FloatArray, name: str) -> None:
     if array.shape not in (truth.shape, truth.shape[-1:]):
         expected = " or ".join(str(shape) for shape in dict.fromkeys((truth.shape, truth.shape[-1:])))
-        raise ValueError(f"{name} has shape {array.shape}, but truth has shape {truth.shape}: expected {expected}")
+        raise InputError(f"{name} has shape {array.shape}, but truth has shape {truth.shape}: expected {expected}")
 
 
 def _weights(weights: npt.ArrayLike, truth: FloatArray) -> FloatArray:
     array = np.asarray(weights, dtype=float)
     _require_shape(array, truth, "weights")
     if (array < 0).any():
-        raise ValueError(f"weights must not be negative; the smallest is {np.nanmin(array):g}")
+        raise InputError(f"weights must not be negative; the smallest is {np.nanmin(array):g}")
     totals = np.atleast_1d(array.sum(axis=-1))
     wrong = np.flatnonzero(np.abs(totals - 1.0) > _WEIGHT_TOLERANCE)
     if len(wrong):
-        raise ValueError(
+        raise InputError(
             f"weights of each perturbation must sum to one; row {wrong[0]} sums to {totals[wrong[0]]:g} "
             f"({len(wrong)} such row(s)): divide each row by its sum, or use deg_weights"
         )
@@ -219,7 +220,7 @@ def _mask(mask: npt.ArrayLike | None, truth: FloatArray) -> npt.NDArray[np.bool_
         return None
     array = np.asarray(mask)
     if array.dtype != bool:
-        raise ValueError(f"mask must be boolean (True for genes to use), not {array.dtype}")
+        raise InputError(f"mask must be boolean (True for genes to use), not {array.dtype}")
     _require_shape(array, truth, "mask")
     return array
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
-from diversity_by_design.checks import listed
-from diversity_by_design.datasets.checksum import sha256
+from diversity_by_design import errors
 from diversity_by_design.datasets.writing import write_anndata
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.checksum import sha256
 from diversity_by_design.statistics import PerturbationStatistics
 
 # Where training leaves them, inside the results of a data set.
@@ -88,7 +88,7 @@ def loss_power(loss: str) -> tuple[str, float | None]:
 
     Raises
     ------
-    ValueError
+    InputError
         What follows ``^`` is no number.
 
     Examples
@@ -100,7 +100,7 @@ def loss_power(loss: str) -> tuple[str, float | None]:
     try:
         return base, float(power) if raised else None
     except ValueError:
-        raise ValueError(f"loss {loss!r}: {power!r} is no power; expected a number, such as wmse^0.5") from None
+        raise InputError(f"loss {loss!r}: {power!r} is no power; expected a number, such as wmse^0.5") from None
 
 
 def write_predictions(
@@ -137,16 +137,15 @@ def write_predictions(
 
     Raises
     ------
-    ValueError
-        Perturbations or genes occur twice, values are not finite, `half` has another length, or no such task.
-    OSError
-        The disk is full or the folder cannot be written to.
+    InputError
+        Perturbations or genes occur twice, values are not finite, `half` has another length, or no such task. The disk
+        is full or the folder cannot be written to.
     """
     import anndata as ad
 
     halves = np.asarray(half, dtype=np.int64)
     if halves.shape != (len(expression),):
-        raise ValueError(f"{path.name}: half has shape {halves.shape}; expected ({len(expression)},), one a row")
+        raise InputError(f"{path.name}: half has shape {halves.shape}; expected ({len(expression)},), one a row")
     loss_power(loss)
     values = expression.to_numpy(np.float32)
     _check(path.name, values, expression.index, expression.columns, task)
@@ -181,15 +180,15 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
 
     Raises
     ------
-    ValueError
-        A file is no file of predictions, is of another data set, has other genes, unknown perturbations or values
-        that are not finite; two files have the same loss and seed; or the files are of different tasks or runs.
+    InputError
+        A file is no file of predictions, is of another data set, has other genes, unknown perturbations or values that
+        are not finite; two files have the same loss and seed; or the files are of different tasks or runs.
     """
     paths = _files(folder)
     found = [_read(path, statistics, dataset_checksum) for path in paths]
     tasks = sorted({prediction.task for prediction in found})
     if len(tasks) > 1:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds predictions of different tasks ({listed(tasks)}), which are tested on different "
             "perturbations; keep those of one task there"
         )
@@ -198,7 +197,7 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
         by_run.setdefault(one.run, []).append(path.name)
     if len(by_run) > 1:
         files = "; ".join(f"{listed(names)} of run {run!r}" for run, names in by_run.items())
-        raise ValueError(
+        raise InputError(
             f"{folder} holds predictions of {len(by_run)} runs, whose splits or options of training differ ({files}); "
             "keep those of one run there and move the others away, or run analysis 4 again"
         )
@@ -206,7 +205,7 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
     if repeated:
         loss, seed = repeated[0]
         same = [path.name for path, one in zip(paths, found, strict=True) if (one.loss, one.seed) == repeated[0]]
-        raise ValueError(f"{folder}: {listed(same)} are all of loss {loss!r} and seed {seed}; keep one of them")
+        raise InputError(f"{folder}: {listed(same)} are all of loss {loss!r} and seed {seed}; keep one of them")
     return sorted(found, key=lambda prediction: (_rank(prediction.loss), prediction.seed))
 
 
@@ -215,13 +214,13 @@ def predicted_by_all(predictions: Sequence[Prediction], labels: pd.Index) -> pd.
 
     Raises
     ------
-    ValueError
+    InputError
         There is none.
     """
     common = labels[[all(label in prediction.labels for prediction in predictions) for label in labels]]
     if not len(common):
         sizes = listed(f"{one.predictor} seed {one.seed}: {len(one.labels)}" for one in predictions)
-        raise ValueError(f"no perturbation is predicted by every model ({sizes}), so that nothing can be compared")
+        raise InputError(f"no perturbation is predicted by every model ({sizes}), so that nothing can be compared")
     return common
 
 
@@ -243,12 +242,12 @@ def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str)
         facts = {name: adata.uns[_KEY][name] for name in _FACTS}
         half = adata.obs["half"].to_numpy(np.int64)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is no file of predictions ({type(error).__name__}: {error}); expected an h5ad file with "
             f"uns[{_KEY!r}] ({listed(_FACTS)}) and obs['half'], as analysis 4 writes it"
         ) from error
     if facts["dataset_checksum"] != dataset_checksum:
-        raise ValueError(
+        raise InputError(
             f"{path} was made for another data set, or for the same prepared otherwise (checksum "
             f"{str(facts['dataset_checksum'])[:12]}, here {dataset_checksum[:12]}); run analysis 4 again, or move the "
             "file away"
@@ -258,7 +257,7 @@ def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str)
     _require_genes(path, adata.var_names, statistics.genes)
     unknown = adata.obs_names.difference(statistics.labels)
     if len(unknown):
-        raise ValueError(
+        raise InputError(
             f"{path} predicts {len(unknown)} perturbation(s) that the data set does not have: {listed(unknown, 5)}; "
             f"it has {listed(statistics.labels, 5)}"
         )
@@ -269,17 +268,17 @@ def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str)
 
 
 def _check(where: str, values: npt.NDArray[np.float32], labels: pd.Index, genes: pd.Index, task: str) -> None:
-    """Raise ValueError for what neither writing nor reading lets through."""
+    """Raise InputError for what neither writing nor reading lets through."""
     if task not in TASKS:
-        raise ValueError(f"{where}: task is {task!r}; it must be one of: {listed(TASKS)}")
+        raise InputError(f"{where}: task is {task!r}; it must be one of: {listed(TASKS)}")
     if not len(labels):
-        raise ValueError(f"{where} predicts no perturbation")
-    checks.unique_names(labels, "perturbation", where)
-    checks.unique_names(genes, "gene", where)
+        raise InputError(f"{where} predicts no perturbation")
+    errors.unique_names(labels, "perturbation", where)
+    errors.unique_names(genes, "gene", where)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
-        raise ValueError(
+        raise InputError(
             f"{where} holds {len(bad)} prediction(s) that are not finite, the first {values[row, column]} for "
             f"{labels[row]!r}, gene {genes[column]!r}; leave out what is not predicted"
         )
@@ -290,8 +289,8 @@ def _require_genes(path: Path, found: pd.Index, expected: pd.Index) -> None:
         return
     lacking, extra = expected.difference(found), found.difference(expected)
     if not len(lacking) and not len(extra):
-        raise ValueError(f"{path} has the data set's genes in another order; write them in that of the data set")
-    raise ValueError(
+        raise InputError(f"{path} has the data set's genes in another order; write them in that of the data set")
+    raise InputError(
         f"{path} has other genes than the data set: {len(lacking)} are missing ({listed(lacking, 3)}), {len(extra)} "
         f"are unknown ({listed(extra, 3)}); all {len(expected)} of the data set are needed"
     )

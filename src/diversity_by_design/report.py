@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from diversity_by_design.checks import listed
-from diversity_by_design.files import read_csv, write_text
-from diversity_by_design.records import DPI, FigureRecord, TableRecord, files_of, read_record
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.files import read_csv, write_text
+from diversity_by_design.running.records import DPI, FigureRecord, TableRecord, files_of, read_record
 
 INDEX = "index.html"
 SYNTHETIC = "demo"
@@ -131,10 +131,8 @@ def write_index(
 
     Raises
     ------
-    ValueError
-        A run.json or a figure's PNG is not what it should be.
-    OSError
-        The page cannot be written.
+    InputError
+        A run.json or a figure's PNG is not what it should be. The page cannot be written.
     """
     expected, failed = expected or {}, failed or {}
     found = {record.parent.name for record in dataset_folder.glob("*/run.json")}
@@ -216,10 +214,10 @@ def input_views(analyses: Sequence[AnalysisView]) -> list[InputView]:
 
 
 def figure_view(folder: Path, record: FigureRecord) -> FigureView:
-    """Read a figure's picture; raise ValueError if it is not a PNG."""
+    """Read a figure's picture; raise InputError if it is not a PNG."""
     content = (folder / record.png).read_bytes()
     if content[:8] != PNG_SIGNATURE or len(content) < 24:
-        raise ValueError(f"{folder / record.png} is not a PNG picture; delete it and run the analysis again")
+        raise InputError(f"{folder / record.png} is not a PNG picture; delete it and run the analysis again")
     width, height = (round(size * SCREEN_DPI / DPI) for size in struct.unpack(">II", content[16:24]))
     paper = f", corresponding to the paper's figure {record.paper}" if record.paper else ""
     return FigureView(

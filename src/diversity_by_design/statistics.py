@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
-from diversity_by_design.chunks import checked_chunks
-from diversity_by_design.executors import available_cores
+from diversity_by_design import errors
+from diversity_by_design.cells import checked_chunks
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import available_cores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,13 +69,13 @@ class PerturbationStatistics:
 
     def __repr__(self) -> str:
         return (
-            f"PerturbationStatistics({len(self.labels):,} perturbations ({checks.listed(self.labels, 3)}), "
+            f"PerturbationStatistics({len(self.labels):,} perturbations ({errors.listed(self.labels, 3)}), "
             f"{len(self.genes):,} genes, {self.n_perturbed:,} perturbed and {self.n_control:,} control cells)"
         )
 
     def __post_init__(self) -> None:
-        checks.unique_names(self.labels, "perturbation", "PerturbationStatistics")
-        checks.unique_names(self.genes, "gene", "PerturbationStatistics")
+        errors.unique_names(self.labels, "perturbation", "PerturbationStatistics")
+        errors.unique_names(self.genes, "gene", "PerturbationStatistics")
         shape = (len(self.labels), len(self.genes))
         for name, expected in (
             ("n_cells", shape[:1]),
@@ -85,7 +86,7 @@ class PerturbationStatistics:
         ):
             found = np.shape(getattr(self, name))
             if found != expected:
-                raise ValueError(f"{name} has shape {found}; with {shape[0]} labels and {shape[1]} genes: {expected}")
+                raise InputError(f"{name} has shape {found}; with {shape[0]} labels and {shape[1]} genes: {expected}")
 
     @classmethod
     def from_anndata(
@@ -115,17 +116,13 @@ class PerturbationStatistics:
 
         Raises
         ------
-        TypeError
-            `adata` is no AnnData.
-        KeyError
-            No such column, layer or control label.
-        ValueError
-            A view of a backed file, fewer than two perturbations, both A+B and B+A, cells without a label, gene
-            names that are not unique, negative, NaN or infinite values, raw counts, values that were not
-            log-transformed.
+        InputError
+            `adata` is no AnnData. No such column, layer or control label. A view of a backed file, fewer than two
+            perturbations, both A+B and B+A, cells without a label, gene names that are not unique, negative, NaN or
+            infinite values, raw counts, values that were not log-transformed.
         """
         if not (hasattr(adata, "obs") and hasattr(adata, "var_names")):
-            raise TypeError(
+            raise InputError(
                 f"expected an AnnData, not a {type(adata).__name__}; read a file with anndata.read_h5ad, and use "
                 "from_matrix for a matrix and its labels"
             )
@@ -171,14 +168,14 @@ class PerturbationStatistics:
         from diversity_by_design.moments import GroupedMoments
 
         genes = pd.Index(genes)
-        checks.unique_names(genes, "gene", where)
+        errors.unique_names(genes, "gene", where)
         perturbations, codes, n_cells = _groups(labels, control)
         if getattr(matrix, "shape", None) is None:
-            raise ValueError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
+            raise InputError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
         if matrix.shape != (len(codes), len(genes)):
-            raise ValueError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
+            raise InputError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
         if not len(genes):
-            raise ValueError(f"{where} has no genes")
+            raise InputError(f"{where} has no genes")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
         moments = GroupedMoments(len(n_cells), len(genes), workers or available_cores())
         for chunk in checked_chunks(matrix, names, genes, where):
@@ -215,7 +212,7 @@ class PerturbationStatistics:
 
         Raises
         ------
-        ValueError
+        InputError
             There are no control cells.
         """
         self.require_control()
@@ -248,16 +245,16 @@ class PerturbationStatistics:
 
         Raises
         ------
-        ValueError
+        InputError
             The genes or the control labels differ.
         """
         if self.control != other.control:
-            raise ValueError(f"control is {self.control!r} in one and {other.control!r} in the other; rename one")
+            raise InputError(f"control is {self.control!r} in one and {other.control!r} in the other; rename one")
         if len(self.genes) != len(other.genes) or not self.genes.isin(other.genes).all():
             only = self.genes.difference(other.genes), other.genes.difference(self.genes)
-            raise ValueError(
-                f"genes differ: {len(only[0])} only in the first ({checks.listed(only[0], 3)}), {len(only[1])} only in "
-                f"the second ({checks.listed(only[1], 3)}); select the common genes in both first"
+            raise InputError(
+                f"genes differ: {len(only[0])} only in the first ({errors.listed(only[0], 3)}), {len(only[1])} only in "
+                f"the second ({errors.listed(only[1], 3)}); select the common genes in both first"
             )
         columns = other.genes.get_indexer(self.genes)
         labels = self.labels.union(other.labels)
@@ -285,7 +282,7 @@ class PerturbationStatistics:
 
         Raises
         ------
-        KeyError
+        InputError
             A label or gene is not there.
         """
         rows = slice(None) if labels is None else _positions(self.labels, labels, "perturbation")
@@ -303,22 +300,22 @@ class PerturbationStatistics:
         )
 
     def require_control(self) -> None:
-        """Raise ValueError if there are no control cells."""
+        """Raise InputError if there are no control cells."""
         if self.n_control == 0:
-            raise ValueError(f"there are no control cells (label {self.control!r}) in these statistics")
+            raise InputError(f"there are no control cells (label {self.control!r}) in these statistics")
 
 
 def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) -> pd.Series:
     """Each cell's perturbation as text, checked as `PerturbationStatistics.from_anndata` says."""
-    labels = checks.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
+    labels = errors.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
     # Text is made of each label, not of each cell's: a large file has millions of cells.
     labels = labels.cat.rename_categories([str(name) for name in labels.cat.categories])
     present = labels.cat.categories
     if control is not None:
-        checks.control_label(present, control, perturbation)
-    checks.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
+        errors.control_label(present, control, perturbation)
+    errors.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
     # Only to refuse A+B beside B+A; labels stay as they are.
-    checks.canonical_conditions(present)
+    errors.canonical_conditions(present)
     return labels
 
 
@@ -327,17 +324,15 @@ def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
 
     Raises
     ------
-    KeyError
-        No such layer.
-    ValueError
-        `adata` is a view of a backed file, whose `X` anndata would read whole.
+    InputError
+        No such layer. `adata` is a view of a backed file, whose `X` anndata would read whole.
     """
     if layer is not None:
         if layer not in adata.layers:
-            raise KeyError(f"no layer {layer!r}; the layers are: {checks.listed(adata.layers)}")
+            raise InputError(f"no layer {layer!r}; the layers are: {errors.listed(adata.layers)}")
         return adata.layers[layer]
     if adata.isbacked and adata.is_view:
-        raise ValueError(
+        raise InputError(
             "this AnnData is a view of a file-backed one; use the whole file and select perturbations or genes from "
             "the statistics (stats.select), or read the view into memory (adata.to_memory())"
         )
@@ -372,5 +367,7 @@ def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[
     positions = index.get_indexer(names)
     if (positions < 0).any():
         unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]
-        raise KeyError(f"no {what} called {checks.listed(unknown, 5)}; there are {len(index)}: {checks.listed(index)}")
+        raise InputError(
+            f"no {what} called {errors.listed(unknown, 5)}; there are {len(index)}: {errors.listed(index)}"
+        )
     return positions

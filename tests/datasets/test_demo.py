@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from diversity_by_design.datasets.demo import DemoParameters, generate_demo
+from diversity_by_design.errors import InputError
 
 SMALL = DemoParameters(
     n_singles=8,
@@ -235,7 +236,7 @@ def test_states_that_it_is_synthetic_and_survives_a_file(small, tmp_path: Path):
     ],
 )
 def test_impossible_parameters_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         DemoParameters(**changes)
 
 
@@ -245,5 +246,5 @@ def test_as_many_doubles_as_there_are_pairs():
 
 
 def test_negative_seed_is_refused():
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(InputError, match="seed is -1"):
         generate_demo(seed=-1, parameters=SMALL)

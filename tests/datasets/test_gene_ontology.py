@@ -16,8 +16,9 @@ import pytest
 
 from diversity_by_design.datasets import demo, demo_annotations, gene_ontology, load
 from diversity_by_design.datasets.gene_ontology import Source, get_gene_ontology, graph_source
-from diversity_by_design.gears.annotations import Annotations, read_annotations, resolve
-from diversity_by_design.gears.graphs import gene_ontology_graph, read_graph
+from diversity_by_design.errors import InputError
+from diversity_by_design.graphs.annotations import Annotations, read_annotations, resolve
+from diversity_by_design.graphs.sources import gene_ontology_graph, read_graph
 
 GET_DATA = Path(__file__).parents[2] / "data" / "gene_ontology" / "get_data.py"
 GENE2GO = """\
@@ -133,14 +134,14 @@ def test_edges_of_cell_gears(published, tmp_path):
 )
 def test_archives_without_the_edges(published, tmp_path, content, message):
     (published / "files" / "6934319").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         get_gene_ontology(tmp_path, Source.GEARS)
     assert [path.name for path in (tmp_path / "gene_ontology").iterdir()] == ["raw"]
 
 
 def test_offline_says_where_a_file_can_be_put(tmp_path, monkeypatch):
     monkeypatch.setattr(gene_ontology, "NCBI", "http://127.0.0.1:9/gene")
-    with pytest.raises(ConnectionError, match=r"127.0.0.1:9/gene/gene2go.gz .*is used if it lies at .*raw/gene2go.gz"):
+    with pytest.raises(InputError, match=r"127.0.0.1:9/gene/gene2go.gz .*is used if it lies at .*raw/gene2go.gz"):
         get_gene_ontology(tmp_path)
     raw = tmp_path / "gene_ontology" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
@@ -188,7 +189,7 @@ def test_demo_annotations_depend_on_the_seed_only():
     assert not one.equals(demo_annotations.demo_annotations(seed=4))
     assert one.columns.tolist() == ["symbol", "go_id"]
     assert not one.duplicated().any() and one["go_id"].str.fullmatch(r"DEMO:00[0-3]\d").all()
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(InputError, match="seed is -1"):
         demo_annotations.demo_annotations(seed=-1)
 
 

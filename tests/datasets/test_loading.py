@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diversity_by_design.datasets import demo, load, loading, registry, sha256
+from diversity_by_design.errors import InputError
 
 OPTIONS = {"cells_per_perturbation": 16, "genes": 100, "min_genes_per_cell": 100}
 SMALL_DEMO = demo.DemoParameters(
@@ -47,12 +48,12 @@ def test_sha256(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(KeyError, match=r"'norman20'; known are: demo.*\.h5ad file works too"):
+    with pytest.raises(InputError, match=r"'norman20'; known are: demo.*\.h5ad file works too"):
         load("norman20", data_dir=tmp_path)
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file .*screen.h5ad"):
+    with pytest.raises(InputError, match=r"no file .*screen.h5ad"):
         load(str(tmp_path / "screen.h5ad"), data_dir=tmp_path)
 
 
@@ -131,9 +132,9 @@ def test_own_file_called_like_a_known_data_set(norman_file, tmp_path):
 
 
 def test_columns_and_labels_of_an_own_file(replogle_file, tmp_path):
-    with pytest.raises(KeyError, match="no column 'perturbation' in obs; its columns are: gene, UMI_count"):
+    with pytest.raises(InputError, match="no column 'perturbation' in obs; its columns are: gene, UMI_count"):
         load(str(replogle_file), data_dir=tmp_path, **OPTIONS)
-    with pytest.raises(KeyError, match="control label 'control' does not occur.*non-targeting"):
+    with pytest.raises(InputError, match="control label 'control' does not occur.*non-targeting"):
         load(str(replogle_file), data_dir=tmp_path, perturbation_key="gene", **OPTIONS)
     prepared = load(
         str(replogle_file), data_dir=tmp_path, perturbation_key="gene", control_label="non-targeting", **OPTIONS
@@ -156,7 +157,7 @@ def test_demo_is_generated(tmp_path, monkeypatch, capsys):
 def test_prepared_file_that_is_damaged(norman_file, tmp_path):
     first = load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
     first.path.write_bytes(first.path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"processed.h5ad is not a prepared data set.*move it away"):
+    with pytest.raises(InputError, match=r"processed.h5ad is not a prepared data set.*move it away"):
         load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
 
 
@@ -165,6 +166,6 @@ def test_prepared_file_of_another_program_is_not_overwritten(norman_file, tmp_pa
     path.parent.mkdir(parents=True)
     ad.read_h5ad(norman_file).write_h5ad(path)
     content = path.read_bytes()
-    with pytest.raises(ValueError, match="is not a prepared data set"):
+    with pytest.raises(InputError, match="is not a prepared data set"):
         load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
     assert path.read_bytes() == content

@@ -11,8 +11,9 @@ import scanpy as sc
 from scipy import sparse
 
 from diversity_by_design.datasets import registry
-from diversity_by_design.datasets.checksum import sha256
 from diversity_by_design.datasets.prepare import PreparationSettings, prepare
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.checksum import sha256
 
 LAYOUTS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
 NORMAN = replace(registry.get("norman19").settings(), cells_per_perturbation=16, n_genes=100, min_genes_per_cell=100)
@@ -246,9 +247,9 @@ def doubled_cell():
 @pytest.mark.parametrize(
     ("adata", "changes", "error", "message"),
     [
-        (example, {"perturbation_key": "gene"}, KeyError, "no column 'gene' in obs; its columns are: perturbation"),
-        (example, {"control_label": "NT"}, KeyError, r"'NT' does not occur.*its labels are: A, A\+B, B, control"),
-        (example, {"gene_name_column": "symbol"}, KeyError, "no column 'symbol' in var"),
+        (example, {"perturbation_key": "gene"}, InputError, "no column 'gene' in obs; its columns are: perturbation"),
+        (example, {"control_label": "NT"}, InputError, r"'NT' does not occur.*its labels are: A, A\+B, B, control"),
+        (example, {"gene_name_column": "symbol"}, InputError, "no column 'symbol' in var"),
         (logged, {}, ValueError, r"source.h5ad: X holds values that are not whole numbers.*expected raw counts"),
         (lambda: with_value(np.nan), {}, ValueError, "not finite: nan for cell 'c4', gene 'g2'"),
         (lambda: with_value(np.inf), {}, ValueError, "not finite: inf for cell 'c4', gene 'g2'"),
@@ -275,26 +276,26 @@ def test_cell_without_label(tmp_path):
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(object)
     adata.obs.iloc[3, 0] = np.nan
     adata.obs["perturbation"] = adata.obs["perturbation"].astype("category")
-    with pytest.raises(ValueError, match=r"no value for 1 of 24 cells \(first: c3\)"):
+    with pytest.raises(InputError, match=r"no value for 1 of 24 cells \(first: c3\)"):
         run(adata, tmp_path)
 
 
 def test_file_without_a_matrix(tmp_path):
     adata = example()
-    with pytest.raises(ValueError, match="neither X nor layers"):
+    with pytest.raises(InputError, match="neither X nor layers"):
         run(ad.AnnData(obs=adata.obs, var=adata.var), tmp_path)
 
 
 def test_truncated_file(norman_file, tmp_path):
     content = norman_file.read_bytes()
     norman_file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"NormanWeissman2019_filtered.h5ad cannot be (opened|read)"):
+    with pytest.raises(InputError, match=r"NormanWeissman2019_filtered.h5ad cannot be (opened|read)"):
         prepare(norman_file, tmp_path / "prepared.h5ad", NORMAN, 0)
 
 
 def test_folder_that_cannot_be_written_to(norman_file, tmp_path):
     (tmp_path / "folder").write_text("a file")
-    with pytest.raises(OSError, match=r"cannot write .*folder/prepared.h5ad"):
+    with pytest.raises(InputError, match=r"cannot write .*folder/prepared.h5ad"):
         prepare(norman_file, tmp_path / "folder" / "prepared.h5ad", NORMAN, 0)
 
 

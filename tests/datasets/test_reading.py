@@ -9,6 +9,7 @@ from scipy import sparse
 
 from diversity_by_design.datasets import reading
 from diversity_by_design.datasets.reading import H5adFile
+from diversity_by_design.errors import InputError
 
 VALUES = np.random.default_rng(0).poisson(0.7, (50, 30)).astype(np.float32)
 LAYOUTS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
@@ -94,24 +95,24 @@ def test_categories_as_old_versions_of_anndata_wrote_them(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file .*absent.h5ad"):
+    with pytest.raises(InputError, match=r"no file .*absent.h5ad"):
         H5adFile(tmp_path / "absent.h5ad")
 
 
 def test_folder(tmp_path):
-    with pytest.raises(ValueError, match="is a folder"):
+    with pytest.raises(InputError, match="is a folder"):
         H5adFile(tmp_path)
 
 
 def test_empty_file(tmp_path):
     (tmp_path / "empty.h5ad").touch()
-    with pytest.raises(ValueError, match=r"empty.h5ad is empty \(0 bytes\)"):
+    with pytest.raises(InputError, match=r"empty.h5ad is empty \(0 bytes\)"):
         H5adFile(tmp_path / "empty.h5ad")
 
 
 def test_other_format(tmp_path):
     (tmp_path / "counts.h5ad").write_text("gene,cell\n" * 100)
-    with pytest.raises(ValueError, match=r"counts.h5ad is not an HDF5 file"):
+    with pytest.raises(InputError, match=r"counts.h5ad is not an HDF5 file"):
         H5adFile(tmp_path / "counts.h5ad")
 
 
@@ -119,14 +120,14 @@ def test_other_format(tmp_path):
 def test_truncated_file(stored, share):
     content = stored.read_bytes()
     stored.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"counts.h5ad cannot be (opened|read).*cut short"), H5adFile(stored) as file:
+    with pytest.raises(InputError, match=r"counts.h5ad cannot be (opened|read).*cut short"), H5adFile(stored) as file:
         assembled(file)
 
 
 def test_hdf5_without_tables(tmp_path):
     with h5py.File(tmp_path / "other.h5ad", "w") as file:
         file["X"] = VALUES
-    with pytest.raises(ValueError, match=r"no table 'obs' \(it holds: X\)"):
+    with pytest.raises(InputError, match=r"no table 'obs' \(it holds: X\)"):
         H5adFile(tmp_path / "other.h5ad")
 
 
@@ -136,7 +137,7 @@ def test_no_cells_or_no_genes(tmp_path, shape, what):
     ad.AnnData(
         obs=pd.DataFrame(index=map(str, range(shape[0]))), var=pd.DataFrame(index=map(str, range(shape[1])))
     ).write(path)
-    with pytest.raises(ValueError, match=rf"none.h5ad holds no {what}"):
+    with pytest.raises(InputError, match=rf"none.h5ad holds no {what}"):
         H5adFile(path)
 
 
@@ -145,7 +146,7 @@ def test_indices_out_of_bounds(tmp_path):
     ad.AnnData(sparse.csr_matrix(VALUES)).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         file["X/indices"][3] = 30
-    with H5adFile(path) as file, pytest.raises(ValueError, match=r"X has indices beyond its shape \(50, 30\)"):
+    with H5adFile(path) as file, pytest.raises(InputError, match=r"X has indices beyond its shape \(50, 30\)"):
         assembled(file)
 
 
@@ -154,7 +155,7 @@ def test_index_pointers_that_do_not_fit(tmp_path):
     ad.AnnData(sparse.csr_matrix(VALUES)).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         file["X/indptr"][5] = 10_000
-    with H5adFile(path) as file, pytest.raises(ValueError, match="index pointers of X"):
+    with H5adFile(path) as file, pytest.raises(InputError, match="index pointers of X"):
         assembled(file)
 
 
@@ -164,5 +165,5 @@ def test_matrix_of_another_shape(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["X"]
         file["X"] = VALUES[:, :-1]
-    with H5adFile(path) as file, pytest.raises(ValueError, match=r"X has shape \(50, 29\), but obs and var list 50"):
+    with H5adFile(path) as file, pytest.raises(InputError, match=r"X has shape \(50, 29\), but obs and var list 50"):
         file.matrix("X")

@@ -6,6 +6,7 @@ import pytest
 
 from diversity_by_design.datasets.selection import automatic_cells, choose_cells, condition_names
 from diversity_by_design.datasets.settings import PreparationSettings
+from diversity_by_design.errors import InputError
 
 
 def settings(**changes):
@@ -56,7 +57,7 @@ def test_guides_of_a_target_share_a_name():
     ],
 )
 def test_labels_that_become_the_same(labels, changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         condition_names(labels, settings(**changes))
 
 
@@ -68,7 +69,7 @@ def test_automatic_number_of_cells(counts, expected):
 
 
 def test_no_number_of_cells_will_do():
-    with pytest.raises(ValueError, match=r"3 of 5 perturbations have fewer than 2 cells \(P0, P1, P2\)"):
+    with pytest.raises(InputError, match=r"3 of 5 perturbations have fewer than 2 cells \(P0, P1, P2\)"):
         automatic_cells({"P0": 1, "P1": 1, "P2": 0, "P3": 9, "P4": 9})
 
 
@@ -127,12 +128,12 @@ def test_only_eligible_cells_are_drawn_and_perturbations_without_any_are_listed(
     ],
 )
 def test_too_little_is_left(sizes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         chosen_names(cells(sizes))
 
 
 @pytest.mark.parametrize("label", ["A+", "+B", "A++B"])
 def test_combination_with_an_empty_part(label):
     settings = PreparationSettings(perturbation_key="gene", control_label="NT")
-    with pytest.raises(ValueError, match="has an empty part; combinations are written as A[+]B"):
+    with pytest.raises(InputError, match="has an empty part; combinations are written as A[+]B"):
         condition_names(["NT", label, "C"], settings)

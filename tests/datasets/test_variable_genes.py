@@ -7,6 +7,7 @@ import scanpy as sc
 from scipy import sparse
 
 from diversity_by_design.datasets.variable_genes import highly_variable_genes
+from diversity_by_design.errors import InputError
 
 
 def expression(seed, n_cells=300, n_genes=500):
@@ -41,5 +42,5 @@ def test_equals_scanpy_on_the_whole_matrix(seed, n_top):
 
 def test_no_gene_varies():
     constant = sparse.csr_matrix(np.full((300, 5), 0.5, np.float32))
-    with pytest.raises(ValueError, match="no gene varies"):
+    with pytest.raises(InputError, match="no gene varies"):
         highly_variable_genes(lambda span: constant[span], SPANS, 5, 2)

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import checks
+from diversity_by_design import errors
 from diversity_by_design.datasets.reading import SPARSE_BLOCK_VALUES, H5adFile, StoredMatrix
+from diversity_by_design.errors import InputError
 
 # Cells handed on at a time: 16,384 values a cell make this 64 MiB of float32.
 CELLS_AT_A_TIME = 1024
@@ -42,7 +43,7 @@ def scan(matrix: StoredMatrix, cells: pd.Index, genes: pd.Index) -> CountScan:
 
     Raises
     ------
-    ValueError
+    InputError
         A value is not finite, negative, not a whole number, or larger than 16,777,216.
     """
     where = f"{matrix.path.name}: {matrix.name}"
@@ -52,11 +53,11 @@ def scan(matrix: StoredMatrix, cells: pd.Index, genes: pd.Index) -> CountScan:
     for block in matrix.blocks():
         values = block.values
         span = slice(block.first_gene, block.first_gene + values.shape[1])
-        checks.finite_nonnegative(values, cells[block.cells], genes[span], where)
-        summary = checks.summarise_values(values.data)
-        checks.is_raw_counts(summary, where)
+        errors.finite_nonnegative(values, cells[block.cells], genes[span], where)
+        summary = errors.summarise_values(values.data)
+        errors.is_raw_counts(summary, where)
         if summary.maximum > LARGEST_COUNT:
-            raise ValueError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
+            raise InputError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
         genes_per_cell[block.cells] += np.diff(values.indptr)
         totals[block.cells] += values @ np.ones(values.shape[1])
         cells_per_gene[span] += np.bincount(values.indices, minlength=values.shape[1])
@@ -73,13 +74,13 @@ def find_counts(file: H5adFile) -> tuple[StoredMatrix, CountScan, list[str]]:
 
     Raises
     ------
-    ValueError
+    InputError
         Neither holds raw counts.
     """
     cells, genes = file.obs.index, file.var.index
     candidates = [matrix for name in ("X", "layers/counts") if (matrix := file.matrix(name)) is not None]
     if not candidates:
-        raise ValueError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
+        raise InputError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
     notes: list[str] = []
     for matrix in candidates[:-1]:
         try:

@@ -23,6 +23,7 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design.datasets.demo_effects import HOUSEKEEPING_SHARE, Floats, draw_effects, draw_genes
+from diversity_by_design.errors import InputError
 
 if TYPE_CHECKING:
     import anndata
@@ -96,7 +97,7 @@ class DemoParameters:
 
     Raises
     ------
-    ValueError
+    InputError
         A number is out of its range, or more is asked for than there are genes or pairs.
     """
 
@@ -151,27 +152,27 @@ class DemoParameters:
         }
         for name, value in asdict(self).items():
             if not np.isfinite(value):
-                raise ValueError(f"DemoParameters: {name} is {value}; it must be a finite number")
+                raise InputError(f"DemoParameters: {name} is {value}; it must be a finite number")
             if name in least and value < least[name]:
-                raise ValueError(f"DemoParameters: {name} is {value}; it must be at least {least[name]}")
+                raise InputError(f"DemoParameters: {name} is {value}; it must be at least {least[name]}")
         for name in ("counts_per_cell", "log_mean_sd", "log_mean_skewness", "strength_mean"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"DemoParameters: {name} is {getattr(self, name)}; it must be greater than 0")
+                raise InputError(f"DemoParameters: {name} is {getattr(self, name)}; it must be greater than 0")
         if self.null_share > 1:
-            raise ValueError(f"DemoParameters: null_share is {self.null_share}; it must be between 0 and 1")
+            raise InputError(f"DemoParameters: null_share is {self.null_share}; it must be between 0 and 1")
         if self.strength_mean >= self.strength_max:
-            raise ValueError(
+            raise InputError(
                 f"DemoParameters: strength_mean is {self.strength_mean}; "
                 f"it must be less than strength_max ({self.strength_max})"
             )
         pairs = self.n_singles * (self.n_singles - 1) // 2
         if self.n_doubles > pairs:
-            raise ValueError(
+            raise InputError(
                 f"DemoParameters: n_doubles is {self.n_doubles}, but {self.n_singles} singles make only {pairs} pairs; "
                 "ask for fewer doubles or more singles"
             )
         if self.smallest_module > self.largest_module:
-            raise ValueError(
+            raise InputError(
                 f"DemoParameters: smallest_module is {self.smallest_module}; "
                 f"it must not exceed largest_module ({self.largest_module})"
             )
@@ -182,7 +183,7 @@ class DemoParameters:
         ):
             responsive = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
             if needed > responsive:
-                raise ValueError(
+                raise InputError(
                     f"DemoParameters: {name} is {needed}, more than the {responsive} genes that perturbations can move "
                     f"({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
                 )
@@ -214,7 +215,7 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
 
     Raises
     ------
-    ValueError
+    InputError
         `seed` is negative.
 
     Examples
@@ -226,7 +227,7 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
     import anndata
 
     if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be a whole number, 0 or greater")
+        raise InputError(f"seed is {seed}; it must be a whole number, 0 or greater")
     gene_rng, effect_rng, cell_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
 
     genes = draw_genes(gene_rng, parameters)

@@ -15,8 +15,9 @@ import pandas as pd
 
 from diversity_by_design.datasets.demo import DemoParameters
 from diversity_by_design.datasets.demo_effects import draw_effects, draw_genes
-from diversity_by_design.files import atomic_path
-from diversity_by_design.gears.annotations import TABLE, table_bytes
+from diversity_by_design.errors import InputError
+from diversity_by_design.graphs.annotations import TABLE, table_bytes
+from diversity_by_design.running.files import atomic_path
 
 ANNOTATIONS = "annotations.tsv.gz"
 
@@ -39,7 +40,7 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
 
     Raises
     ------
-    ValueError
+    InputError
         `seed` is negative.
 
     Examples
@@ -50,7 +51,7 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
     1  GENE0001  DEMO:0028
     """
     if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be a whole number, 0 or greater")
+        raise InputError(f"seed is {seed}; it must be a whole number, 0 or greater")
     # The first three are those of `generate_demo`.
     gene_rng, effect_rng, _, rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4))
     genes = draw_genes(gene_rng, parameters)

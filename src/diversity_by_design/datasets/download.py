@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from diversity_by_design.datasets.checksum import sha256
 from diversity_by_design.datasets.registry import DatasetSpec
-from diversity_by_design.files import atomic_path, write_text
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import requests
@@ -26,11 +27,11 @@ USER_AGENT = "diversity-by-design (python-requests)"
 OTHER_MEANS = "A file fetched by other means (a browser, another machine) is prepared with get_data.py --from FILE"
 
 
-class TransferBrokeOffError(ConnectionError):
+class TransferBrokeOffError(InputError):
     """A transfer ended before the file did; what arrived is kept."""
 
 
-class RefusedError(ValueError):
+class RefusedError(InputError):
     """The file on the server is not the one that is expected."""
 
 
@@ -70,18 +71,15 @@ def fetch(
 
     Raises
     ------
-    ConnectionError
-        There is no connection, the server refuses, or the transfer broke off.
-    ValueError
-        The size or the checksum is wrong, or the data set is not one that is downloaded.
-    OSError
-        The disk is full or the folder cannot be written to.
+    InputError
+        There is no connection, the server refuses, or the transfer broke off. The size or the checksum is wrong, or the
+        data set is not one that is downloaded. The disk is full or the folder cannot be written to.
     """
     import pooch
 
     if isinstance(source, DatasetSpec):
         if source.url is None:
-            raise ValueError(f"data set {source.name!r} is generated, not downloaded")
+            raise InputError(f"data set {source.name!r} is generated, not downloaded")
         url, filename, size, checksum = source.url, source.filename, source.size, source.checksum
     else:
         url, filename = source, filename or unquote(Path(urlsplit(source).path).name)
@@ -99,7 +97,7 @@ def fetch(
         except RefusedError:
             raise
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"{url}: the file that was downloaded is not the expected one, and was removed ({error}). Try again; "
                 f"if it comes to the same, the published file has changed. {OTHER_MEANS}"
             ) from error
@@ -115,7 +113,7 @@ def _recorded(record: Path) -> str | None:
     try:
         return str(json.loads(record.read_text(encoding="utf-8"))["checksum"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{record} does not hold a recorded checksum; remove it to accept the file as it is"
         ) from error
 
@@ -125,11 +123,8 @@ def _writable(folder: Path) -> Iterator[None]:
     """Say which folder it is that cannot be written to."""
     try:
         yield
-    except ConnectionError:
-        raise
     except OSError as error:
-        raise OSError(
-            error.errno,
+        raise InputError(
             f"cannot download into {folder} ({error.strerror or error}); what has arrived is kept: make room or allow "
             "writing there, or choose another folder, and run the same command again",
         ) from error
@@ -230,7 +225,7 @@ class _Transfer:
         elif response.status_code == 200:
             start, total = 0, _length(response.headers.get("Content-Length"))
         else:
-            raise ConnectionError(
+            raise InputError(
                 f"{url} could not be downloaded: the server answered {response.status_code} {response.reason}. "
                 f"{OTHER_MEANS}"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diversity_by_design.errors import InputError
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -14,7 +16,7 @@ def read_expression(path: Path) -> AnnData:
 
     Raises
     ------
-    FileNotFoundError
+    InputError
         There is no such file.
     """
     import h5py
@@ -22,6 +24,6 @@ def read_expression(path: Path) -> AnnData:
     from anndata.io import read_elem
 
     if not path.is_file():
-        raise FileNotFoundError(f"no prepared data set at {path}; run its get_data.py first")
+        raise InputError(f"no prepared data set at {path}; run its get_data.py first")
     with h5py.File(path) as file:
         return AnnData(X=read_elem(file["X"]), obs=read_elem(file["obs"]), var=read_elem(file["var"]))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from diversity_by_design.checks import listed
 from diversity_by_design.datasets.demo_annotations import ANNOTATIONS
 from diversity_by_design.datasets.download import OTHER_MEANS, fetch
-from diversity_by_design.files import atomic_path
-from diversity_by_design.gears.annotations import SYNONYMS, read_annotations, table_header, write_table
-from diversity_by_design.gears.graph import EDGES
-from diversity_by_design.gears.graphs import SYNONYMS_FILE
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.graphs.annotations import SYNONYMS, read_annotations, table_header, write_table
+from diversity_by_design.graphs.graph import EDGES
+from diversity_by_design.graphs.sources import SYNONYMS_FILE
+from diversity_by_design.running.files import atomic_path
 
 NAME = "gene_ontology"
 RAW = "raw"
@@ -60,12 +60,9 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
 
     Raises
     ------
-    ConnectionError
-        There is no connection, the server refuses, or the transfer broke off.
-    ValueError
-        A file is not of the expected kind, or not the one that was downloaded first.
-    OSError
-        The disk is full or the folder cannot be written to.
+    InputError
+        There is no connection, the server refuses, or the transfer broke off. A file is not of the expected kind, or
+        not the one that was downloaded first. The disk is full or the folder cannot be written to.
     """
     folder = data_dir / NAME
     path = folder / (ANNOTATIONS if source is Source.NCBI else EDGES_FILE)
@@ -108,7 +105,7 @@ def _edges(folder: Path, force: bool) -> Path:
         _extract(archive, GEARS_MEMBER, temporary)
         columns, _ = table_header(temporary)
         if not set(EDGES) <= set(columns):
-            raise ValueError(
+            raise InputError(
                 f"{GEARS_MEMBER} of {archive} has the columns {listed(columns)}; expected {listed(EDGES)}. "
                 "--force downloads it anew"
             )
@@ -123,9 +120,9 @@ def _download(url: str, path: Path, force: bool) -> Path:
             earlier.unlink(missing_ok=True)
     try:
         return fetch(url, path.parent, filename=path.name)
-    except (ConnectionError, ValueError) as error:
+    except InputError as error:
         by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
-        raise type(error)(str(error).replace(OTHER_MEANS, by_hand)) from error
+        raise InputError(str(error).replace(OTHER_MEANS, by_hand)) from error
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:
@@ -135,8 +132,8 @@ def _extract(archive: Path, member: str, target: Path) -> None:
             names = files.getnames()
             found = files.extractfile(member) if member in names and files.getmember(member).isreg() else None
             if found is None:
-                raise ValueError(f"{archive} holds no file {member}; it holds: {listed(names)}. --force downloads anew")
+                raise InputError(f"{archive} holds no file {member}; it holds: {listed(names)}. --force downloads anew")
             with found, target.open("wb") as file:
                 shutil.copyfileobj(found, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} cannot be unpacked ({error}); --force downloads it anew") from error
+        raise InputError(f"{archive} cannot be unpacked ({error}); --force downloads it anew") from error

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from diversity_by_design.datasets import registry
-from diversity_by_design.datasets.checksum import sha256
 from diversity_by_design.datasets.download import fetch
 from diversity_by_design.datasets.prepare import prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.datasets.writing import write_anndata
-from diversity_by_design.files import write_text
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.files import write_text
 
 PREPARED = "processed.h5ad"
 # Beside a prepared file: where its source is, so that it can be prepared again with other options.
@@ -77,14 +78,9 @@ def load(
 
     Raises
     ------
-    KeyError
-        No such data set, column or label.
-    FileNotFoundError
-        No such file.
-    ValueError
-        The file is damaged, holds no raw counts, or too little of it is left.
-    OSError
-        It cannot be downloaded, or the disk is full or read-only.
+    InputError
+        No such data set, column or label. No such file. The file is damaged, holds no raw counts, or too little of it
+        is left. It cannot be downloaded, or the disk is full or read-only.
     """
     data_dir = Path(data_dir)
     options = {
@@ -143,9 +139,9 @@ def prepare_named(
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
     if not source.exists():
-        raise FileNotFoundError(f"no file {source}")
+        raise InputError(f"no file {source}")
     if source.is_dir():
-        raise ValueError(f"{source} is a folder; expected an .h5ad file")
+        raise InputError(f"{source} is a folder; expected an .h5ad file")
     settings = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL).changed(options)
     checksum = sha256(source)
     name = source.stem
@@ -202,4 +198,4 @@ def _origin(folder: Path) -> Path | None:
     try:
         return Path(json.loads(note.read_text(encoding="utf-8"))["path"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{note} does not name a file; remove it") from error
+        raise InputError(f"{note} does not name a file; remove it") from error

@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import checks
-from diversity_by_design.datasets.checksum import sha256
+from diversity_by_design import errors
 from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, select_genes
 from diversity_by_design.datasets.reading import H5adFile, StoredMatrix
 from diversity_by_design.datasets.report import RECORD, PreparationReport
@@ -24,6 +23,8 @@ from diversity_by_design.datasets.selection import choose_cells, condition_names
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.datasets.variable_genes import highly_variable_genes
 from diversity_by_design.datasets.writing import write_prepared
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.checksum import sha256
 
 __all__ = ["PreparationReport", "PreparationSettings", "prepare"]
 
@@ -65,20 +66,15 @@ def prepare(
 
     Raises
     ------
-    FileNotFoundError
-        There is no file `source`.
-    KeyError
-        It has no such column, or the control label does not occur there.
-    ValueError
-        It is damaged, holds no raw counts, or too little of it is left.
-    OSError
-        `destination` cannot be written.
+    InputError
+        There is no file `source`. It has no such column, or the control label does not occur there. It is damaged,
+        holds no raw counts, or too little of it is left. `destination` cannot be written.
     """
     with H5adFile(source) as file:
         cells, genes = file.obs.index, file.var.index
-        checks.unique_names(cells, "cell", str(source))
-        labels = checks.obs_column(file.obs, settings.perturbation_key).astype(str)
-        checks.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
+        errors.unique_names(cells, "cell", str(source))
+        labels = errors.obs_column(file.obs, settings.perturbation_key).astype(str)
+        errors.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
         conditions = labels.map(condition_names(labels.unique(), settings))
         matrix, scan, notes = find_counts(file)
         notes += _lost(file, matrix.name)
@@ -179,7 +175,7 @@ def _filter(matrix: StoredMatrix, scan: CountScan, settings: PreparationSettings
         notes.append(f"cells need {least} detected gene(s), since the file has {n_genes:,} genes (automatic)")
     cells = (scan.genes_per_cell >= least) & (scan.totals > 0)
     if not cells.any():
-        raise ValueError(
+        raise InputError(
             f"{matrix.path}: no cells left: none of {len(cells):,} has {least} detected genes (the most is "
             f"{scan.genes_per_cell.max():,}); ask for fewer with --min-genes-per-cell"
         )
@@ -189,7 +185,7 @@ def _filter(matrix: StoredMatrix, scan: CountScan, settings: PreparationSettings
         cells_per_gene = cells_per_gene - removed.cells_per_gene()
     genes = cells_per_gene >= settings.min_cells_per_gene
     if not genes.any():
-        raise ValueError(
+        raise InputError(
             f"{matrix.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
             f"{int(cells.sum()):,} cells with {least} detected genes"
         )
@@ -214,7 +210,7 @@ def _cell_table(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return obs of the prepared file, and what to say of it."""
     totals = next((name for name in settings.library_size_columns if name in obs), None)
-    library_size = pd.Series(scan.totals, obs.index) if totals is None else checks.obs_column(obs, totals).astype(float)
+    library_size = pd.Series(scan.totals, obs.index) if totals is None else errors.obs_column(obs, totals).astype(float)
     table = _plain_columns(obs)
     taken = {CONDITION: settings.perturbation_key, LIBRARY_SIZE: totals}
     moved = {name: f"source_{name}" for name, origin in taken.items() if name in table and name != origin}
@@ -229,7 +225,7 @@ def _cell_table(
     notes = [f"the file's column obs[{name!r}] is now obs[{new!r}]" for name, new in moved.items()]
     dropped = [name for name in obs.columns if name not in table and name not in moved]
     if dropped:
-        notes.append(f"columns of obs that are neither numbers nor text were left out: {checks.listed(dropped)}")
+        notes.append(f"columns of obs that are neither numbers nor text were left out: {errors.listed(dropped)}")
     return table, notes
 
 
@@ -242,7 +238,7 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     names, table = var.index, _plain_columns(var)
     if column is not None:
         if column not in var:
-            raise KeyError(f"no column {column!r} in var; its columns are: {checks.listed(var.columns, 30)}")
+            raise InputError(f"no column {column!r} in var; its columns are: {errors.listed(var.columns, 30)}")
         symbols = var[column].astype(object)
         unnamed = symbols.isna() | (symbols == "")
         if unnamed.any():
@@ -271,4 +267,4 @@ def _plain_columns(table: pd.DataFrame) -> pd.DataFrame:
 
 def _lost(file: H5adFile, used: str) -> list[str]:
     others = file.other_content(used)
-    return [f"not part of the prepared file: {checks.listed(others)}"] if others else []
+    return [f"not part of the prepared file: {errors.listed(others)}"] if others else []

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.checks import listed
+from diversity_by_design.errors import InputError, listed
 
 if TYPE_CHECKING:
     import h5py
@@ -49,7 +49,7 @@ def translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off "
             f"(HDF5 says: {error}); fetch or write it again"
         ) from error
@@ -70,7 +70,7 @@ class StoredMatrix:
 
     Raises
     ------
-    ValueError
+    InputError
         The matrix has another shape, or is stored in a way that is not known.
     """
 
@@ -81,13 +81,13 @@ class StoredMatrix:
         self._node = node
         self.layout = _layout(node)
         if self.layout is None:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {name} is stored in an unknown way; expected a dense, CSR or CSC matrix "
                 "(read the file with anndata and write it again)"
             )
         found = tuple(int(n) for n in (node.shape if self.layout == "dense" else _sparse_shape(node)))
         if found != shape:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {name} has shape {found}, but obs and var list {shape[0]} cells, {shape[1]} genes"
             )
 
@@ -142,7 +142,7 @@ class StoredMatrix:
         across = self.shape[1] if self.layout == "csc" else self.shape[0]
         stored = len(self._node["data"])
         if len(indptr) != across + 1 or indptr[0] != 0 or indptr[-1] != stored or (np.diff(indptr) < 0).any():
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the index pointers of {self.name} contradict its shape; the file is damaged"
             )
         return indptr
@@ -154,7 +154,7 @@ class StoredMatrix:
         across = self.shape[0] if self.layout == "csc" else self.shape[1]
         # scipy does not check indices, and reads or writes out of bounds with wrong ones.
         if len(indices) and (indices.min() < 0 or indices.max() >= across):
-            raise ValueError(f"{self.path}: {self.name} has indices beyond its shape {self.shape}; the file is damaged")
+            raise InputError(f"{self.path}: {self.name} has indices beyond its shape {self.shape}; the file is damaged")
         return data, indices, self._node["indptr"][start : stop + 1] - first
 
 
@@ -168,10 +168,8 @@ class H5adFile:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is empty, cut short, of another format, or has no cells or no genes.
+    InputError
+        There is no such file. The file is empty, cut short, of another format, or has no cells or no genes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -181,9 +179,9 @@ class H5adFile:
             self.obs = self._table("obs")
             self.var = self._table("var")
             if not len(self.obs):
-                raise ValueError(f"{path} holds no cells")
+                raise InputError(f"{path} holds no cells")
             if not len(self.var):
-                raise ValueError(f"{path} holds no genes")
+                raise InputError(f"{path} holds no genes")
         except BaseException:
             self._file.close()
             raise
@@ -215,7 +213,7 @@ class H5adFile:
 
         node = self._file.get(name)
         if not isinstance(node, h5py.Group):
-            raise ValueError(
+            raise InputError(
                 f"{self.path} is no h5ad file as anndata 0.7 and later write it: it has no table {name!r} "
                 f"(it holds: {listed(self._file)}); read it with anndata and write it again"
             )
@@ -229,21 +227,21 @@ def _open(path: Path) -> h5py.File:
     import h5py
 
     if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
+        raise InputError(f"no file {path}")
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected an .h5ad file")
+        raise InputError(f"{path} is a folder; expected an .h5ad file")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); fetch or write it again")
+        raise InputError(f"{path} is empty (0 bytes); fetch or write it again")
     try:
         if not h5py.is_hdf5(path):
-            raise ValueError(
+            raise InputError(
                 f"{path} is not an HDF5 file, which every .h5ad file is; is it another format, or compressed?"
             )
         return h5py.File(path, "r")
     except PermissionError as error:
-        raise ValueError(f"{path} may not be read: permission denied") from error
+        raise InputError(f"{path} may not be read: permission denied") from error
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} cannot be opened: it was cut short or damaged, perhaps by a transfer that broke off "
             f"(HDF5 says: {error}); fetch or write it again"
         ) from error

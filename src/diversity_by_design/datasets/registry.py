@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from diversity_by_design.checks import listed
 from diversity_by_design.datasets.settings import PreparationSettings
+from diversity_by_design.errors import InputError, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def get(name: str) -> DatasetSpec:
 
     Raises
     ------
-    KeyError
+    InputError
         There is none; the message lists the known names.
 
     Examples
@@ -109,7 +109,7 @@ def get(name: str) -> DatasetSpec:
     256
     """
     if name not in DATASETS:
-        raise KeyError(
+        raise InputError(
             f"no data set called {name!r}; known are: {listed(DATASETS)}; the path of an .h5ad file works too"
         )
     return DATASETS[name]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diversity_by_design.checks import listed
+from diversity_by_design.errors import InputError, listed
 
 # Key of uns in a prepared file.
 RECORD = "diversity_by_design"
@@ -94,7 +94,7 @@ def read_report(path: Path) -> PreparationReport | None:
 
     Raises
     ------
-    ValueError
+    InputError
         The file is damaged, or was not written by this project.
     """
     import h5py
@@ -106,7 +106,7 @@ def read_report(path: Path) -> PreparationReport | None:
             text = file[f"uns/{RECORD}/report"].asstr()[()]
         return PreparationReport.from_json(text)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "
             "prepared anew"
         ) from error

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
+from diversity_by_design import errors
 from diversity_by_design.datasets.settings import PreparationSettings
+from diversity_by_design.errors import InputError
 
 CONTROL = "control"
 JOINER = "+"
@@ -27,7 +28,7 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
 
     Raises
     ------
-    ValueError
+    InputError
         A combination has an empty part, or labels that differ in more than a guide's ending become the same condition.
 
     Examples
@@ -48,19 +49,19 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
         else:
             parts = [part for whole in target.split(separator) for part in whole.split(JOINER)]
             if not all(part.strip() for part in parts):
-                raise ValueError(
+                raise InputError(
                     f"label {label!r} of obs[{settings.perturbation_key!r}] has an empty part; combinations are "
                     f"written as A{separator}B, and single perturbations without {separator!r}"
                 )
             form = JOINER.join(part for part in parts if part != settings.control_label) or CONTROL
         if origin.setdefault(form, target) != target:
-            raise ValueError(
+            raise InputError(
                 f"labels {origin[form]!r} and {target!r} of obs[{settings.perturbation_key!r}] both become condition "
                 f"{form!r} (control is {settings.control_label!r}, combinations are joined by {separator!r}); give "
                 "both groups of cells one label, or tell them apart by name"
             )
         joined[label] = form
-    canonical = checks.canonical_conditions(joined.values(), JOINER)
+    canonical = errors.canonical_conditions(joined.values(), JOINER)
     return {label: canonical[form] for label, form in joined.items()}
 
 
@@ -76,7 +77,7 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
 
     Raises
     ------
-    ValueError
+    InputError
         More than a quarter of the perturbations have a single cell.
 
     Examples
@@ -90,8 +91,8 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
             return n
         n //= 2
     single = [name for name, count in counts.items() if count < 2]
-    raise ValueError(
-        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({checks.listed(single, 5)}), which a "
+    raise InputError(
+        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({errors.listed(single, 5)}), which a "
         "mean and a variance need. Is this the column that names perturbations, and are all cells in the file?"
     )
 
@@ -141,7 +142,7 @@ def choose_cells(
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer than two control cells or perturbations are left.
     """
     nowhere: npt.NDArray[np.intp] = np.empty(0, np.intp)
@@ -152,15 +153,15 @@ def choose_cells(
     control = places.pop(CONTROL, nowhere)
     filtered = f"{int((~eligible).sum()):,} of {len(eligible):,} cells were left out for too few detected genes"
     if len(control) < 2:
-        raise ValueError(f"{where}: {len(control)} control cell(s) are left; at least 2 are needed ({filtered})")
+        raise InputError(f"{where}: {len(control)} control cell(s) are left; at least 2 are needed ({filtered})")
     counts = {name: len(group) for name, group in places.items()}
-    checks.enough_perturbations(list(counts), where)
+    errors.enough_perturbations(list(counts), where)
     n = settings.cells_per_perturbation or automatic_cells(counts)
     left_out = {name: count for name, count in counts.items() if count < n}
     kept = [name for name in counts if name not in left_out]
     if len(kept) < 2:
         most = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:5])
-        raise ValueError(
+        raise InputError(
             f"{where}: {len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed ({filtered}). Ask for "
             f"fewer cells per perturbation; those with the most cells are: {most}"
         )

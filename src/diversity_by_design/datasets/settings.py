@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from diversity_by_design.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationSettings:
@@ -63,7 +65,7 @@ class PreparationSettings:
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
-                raise ValueError(f"{name} is {value}; it must be at least {smallest}")
+                raise InputError(f"{name} is {value}; it must be at least {smallest}")
 
     def changed(self, options: dict[str, Any]) -> PreparationSettings:
         """Copy in which the options that are not None replace the settings of that name."""

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from diversity_by_design.errors import InputError
+
 
 def highly_variable_genes(
     block: Callable[[slice], sparse.csr_matrix], cells: Sequence[slice], n_genes: int, n_top: int
@@ -29,7 +31,7 @@ def highly_variable_genes(
 
     Raises
     ------
-    ValueError
+    InputError
         No gene varies.
     """
     import anndata
@@ -49,5 +51,5 @@ def highly_variable_genes(
             table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top, inplace=False)
         except IndexError as error:
             # What scanpy raises when it looks for the last gene of an empty list.
-            raise ValueError("no gene varies among the chosen cells; is this a matrix of counts?") from error
+            raise InputError("no gene varies among the chosen cells; is this a matrix of counts?") from error
     return table["highly_variable"].to_numpy(bool)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.files import atomic_path
+from diversity_by_design.running.files import atomic_path
 
 if TYPE_CHECKING:
     import h5py
@@ -76,7 +76,7 @@ def write_anndata(path: Path, adata: AnnData) -> None:
 
     Raises
     ------
-    OSError
+    InputError
         The disk is full or the folder cannot be written to.
     """
     from anndata.io import write_elem
@@ -142,7 +142,7 @@ def write_prepared(
 
     Raises
     ------
-    OSError
+    InputError
         The disk is full or the folder cannot be written to.
     """
     import anndata

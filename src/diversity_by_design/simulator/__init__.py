@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design.simulator.audit import Metric, sweep
+    from diversity_by_design.audit import Metric, sweep
     from diversity_by_design.simulator.config import SimulationConfig
     from diversity_by_design.simulator.parameters import GeneParameters
     from diversity_by_design.simulator.predictors import Context, Predictor, dial
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "Context": "predictors",
     "GeneParameters": "parameters",
-    "Metric": "audit",
+    "Metric": ".audit",
     "Predictor": "predictors",
     "Range": "ranges",
     "SimulationConfig": "config",
@@ -34,7 +34,7 @@ _HOME_OF = {
     "simulate": "simulation",
     "simulate_anndata": "simulation",
     "simulate_statistics": "simulation",
-    "sweep": "audit",
+    "sweep": ".audit",
 }
 
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from diversity_by_design.executors import available_cores, map_threads
+from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator import kernels
 from diversity_by_design.simulator.kernels import Tables
 from diversity_by_design.simulator.random_numbers import lanes, stream

@@ -6,6 +6,8 @@ import math
 import operator
 from dataclasses import dataclass
 
+from diversity_by_design.errors import InputError
+
 # Standard deviation of the log library factor, which the paper estimated in norman19.
 SIGMA_L = 0.1714
 
@@ -46,10 +48,9 @@ class SimulationConfig:
 
     Raises
     ------
-    TypeError
-        A number of cells, genes or perturbations is no integer, or another parameter no number.
-    ValueError
-        A parameter is outside its range.
+    InputError
+        A number of cells, genes or perturbations is no integer, or another parameter no number. A parameter is outside
+        its range.
 
     Examples
     --------
@@ -71,9 +72,9 @@ class SimulationConfig:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise TypeError(f"{name} is {value!r}; it must be an integer")
+                raise InputError(f"{name} is {value!r}; it must be an integer")
             if value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}")
+                raise InputError(f"{name} is {value}; it must be at least {least}")
             # Numbers of NumPy overflow.
             object.__setattr__(self, name, operator.index(value))
         for name in ("beta", "delta", "epsilon", "mu_l", "sigma_l"):
@@ -81,17 +82,17 @@ class SimulationConfig:
             try:
                 finite = math.isfinite(value)
             except TypeError:
-                raise TypeError(f"{name} is {value!r}; it must be a number") from None
+                raise InputError(f"{name} is {value!r}; it must be a number") from None
             if not finite:
-                raise ValueError(f"{name} is {value}; it must be finite")
+                raise InputError(f"{name} is {value}; it must be finite")
         if self.beta < 0:
-            raise ValueError(f"beta is {self.beta}; it must be at least 0")
+            raise InputError(f"beta is {self.beta}; it must be at least 0")
         if not 0 <= self.delta <= 1:
-            raise ValueError(f"delta is {self.delta}; it is a probability and must be in [0, 1]")
+            raise InputError(f"delta is {self.delta}; it is a probability and must be in [0, 1]")
         if self.epsilon <= 1:
-            raise ValueError(f"epsilon is {self.epsilon}; it must be above 1, since effects are epsilon and 1/epsilon")
+            raise InputError(f"epsilon is {self.epsilon}; it must be above 1, since effects are epsilon and 1/epsilon")
         if self.sigma_l < 0:
-            raise ValueError(f"sigma_l is {self.sigma_l}; it must be at least 0")
+            raise InputError(f"sigma_l is {self.sigma_l}; it must be at least 0")
 
     @property
     def n_cells(self) -> int:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import checks
-from diversity_by_design.chunks import CHUNK_VALUES
+from diversity_by_design import errors
+from diversity_by_design.cells import CHUNK_VALUES
 from diversity_by_design.datasets.counts import LARGEST_COUNT
 from diversity_by_design.datasets.reading import StoredMatrix
+from diversity_by_design.errors import InputError
 
 Cells = Literal["control", "perturbed", "all_cells"]
 GROUPS: tuple[Cells, ...] = ("control", "perturbed", "all_cells")
@@ -63,11 +64,11 @@ def count_histograms(
     totals = np.zeros(n_cells)
     for rows, first_gene, values in _blocks(counts):
         span = slice(first_gene, first_gene + values.shape[1])
-        checks.finite_nonnegative(values, cells[rows], genes[span], where)
-        summary = checks.summarise_values(values.data)
-        checks.is_raw_counts(summary, where)
+        errors.finite_nonnegative(values, cells[rows], genes[span], where)
+        summary = errors.summarise_values(values.data)
+        errors.is_raw_counts(summary, where)
         if summary.maximum > LARGEST_COUNT:
-            raise ValueError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
+            raise InputError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
         totals[rows] += values @ np.ones(values.shape[1])
         # Counts up to the largest are exact in float32, so that one kernel is enough.
         data = values.data.astype(np.float32, copy=False)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diversity_by_design.executors import Executor, Outcome, attempt
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import Executor, Outcome, attempt
 from diversity_by_design.simulator.evaluation import METRICS
 from diversity_by_design.simulator.simulation import Sums
 from diversity_by_design.simulator.truth import COUNTS, Truth, child
@@ -45,7 +46,7 @@ def sums(truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> Su
 
     Raises
     ------
-    ValueError
+    InputError
         There is no GPU.
     """
     drawn = _Drawn(truth, seed, parts)
@@ -74,7 +75,7 @@ def scores(truth: Truth, seed: int | np.random.SeedSequence) -> tuple[Floats, in
 
     Raises
     ------
-    ValueError
+    InputError
         There is no GPU.
     """
     drawn = _Drawn(truth, seed)
@@ -93,7 +94,7 @@ class DataSetsInFlight(Executor):
 
     Raises
     ------
-    ValueError
+    InputError
         There is no GPU, or `in_flight` is less than 1.
     """
 
@@ -102,7 +103,7 @@ class DataSetsInFlight(Executor):
         if in_flight is None:
             in_flight = max(1, int(min(IN_FLIGHT, cuda.current_context().get_memory_info().free // _BYTES_EACH)))
         if in_flight < 1:
-            raise ValueError(f"in_flight is {in_flight}; at least 1 is needed")
+            raise InputError(f"in_flight is {in_flight}; at least 1 is needed")
         self.in_flight = in_flight
 
     def run(
@@ -137,7 +138,7 @@ def _cuda() -> Any:
     except ImportError as error:
         usable, reason = False, str(error)
     if not usable:
-        raise ValueError(
+        raise InputError(
             f"--device cuda needs an NVIDIA GPU and numba's CUDA support, but {reason}; --device cpu works everywhere"
         )
     return cuda

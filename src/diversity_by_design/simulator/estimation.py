@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
-from diversity_by_design.executors import available_cores, map_threads
+from diversity_by_design import errors
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
 from diversity_by_design.simulator.parameters import GeneParameters
 
@@ -170,7 +171,7 @@ class ParameterEstimates:
         for cells in GROUPS:
             failed = self.table.loc[self.table[f"fit_{cells}"] == ENDS[_FAILED], "gene"]
             if len(failed):
-                problems.append(f"{_spoken(cells)}: {len(failed):,} fits did not converge: {checks.listed(failed)}")
+                problems.append(f"{_spoken(cells)}: {len(failed):,} fits did not converge: {errors.listed(failed)}")
         return problems
 
     @property
@@ -210,14 +211,14 @@ class ParameterEstimates:
 
         Raises
         ------
-        ValueError
+        InputError
             `theta` names no group of cells, or no gene has counts.
         """
         if theta not in GROUPS:
-            raise ValueError(f"theta is {theta!r}; it must be one of {checks.listed(GROUPS)}")
+            raise InputError(f"theta is {theta!r}; it must be one of {errors.listed(GROUPS)}")
         table = self.table[~self._absent]
         if not len(table):
-            raise ValueError("no gene has counts in any cell, so there are no gene parameters")
+            raise InputError("no gene has counts in any cell, so there are no gene parameters")
         return GeneParameters(
             pd.Index(table["gene"], name=None),
             table["mu_control"].to_numpy(),
@@ -254,7 +255,7 @@ def estimate(
 
     Raises
     ------
-    ValueError
+    InputError
         Values are negative, not finite, not whole or above 16,777,216; shapes disagree; there are fewer than two
         control or perturbed cells; gene names are not unique; a library size is negative or not finite.
 
@@ -270,20 +271,20 @@ def estimate(
     is_control = np.asarray(is_control, dtype=bool)
     genes = pd.Index(genes)
     if tuple(counts.shape) != (len(is_control), len(genes)):
-        raise ValueError(
+        raise InputError(
             f"{where} has shape {tuple(counts.shape)}, but is_control lists {len(is_control)} cells and genes "
             f"{len(genes)} genes"
         )
-    checks.unique_names(genes, "gene", where)
+    errors.unique_names(genes, "gene", where)
     for kind, number in (("control", is_control.sum()), ("perturbed", (~is_control).sum())):
         if number < 2:
-            raise ValueError(f"{where}: {number} {kind} cell(s); at least 2 are needed to estimate a variance")
+            raise InputError(f"{where}: {number} {kind} cell(s); at least 2 are needed to estimate a variance")
     histograms = count_histograms(counts, is_control, genes, where)
     sizes = histograms.total_counts if library_sizes is None else np.asarray(library_sizes, dtype=np.float64)
     if sizes.shape != is_control.shape:
-        raise ValueError(f"library_sizes has shape {sizes.shape}, but there are {len(is_control)} cells")
+        raise InputError(f"library_sizes has shape {sizes.shape}, but there are {len(is_control)} cells")
     if not (np.isfinite(sizes) & (sizes >= 0)).all():
-        raise ValueError("library_sizes holds values that are negative or not finite; they are total counts of cells")
+        raise InputError("library_sizes holds values that are negative or not finite; they are total counts of cells")
     workers = workers or available_cores()
     table = {"gene": genes} | {
         f"{name}_{cells}": values for cells in GROUPS for name, values in _fit_cells(histograms, cells, workers).items()
@@ -316,10 +317,8 @@ def estimate_from_anndata(
 
     Raises
     ------
-    KeyError
-        No such column, layer or control label.
-    ValueError
-        What `estimate` refuses, or cells without a label.
+    InputError
+        No such column, layer or control label. What `estimate` refuses, or cells without a label.
     """
     from diversity_by_design.statistics import expression_matrix
 
@@ -329,7 +328,7 @@ def estimate_from_anndata(
         expression_matrix(adata, layer),
         _is_control(adata.obs, perturbation, control),
         adata.var_names,
-        None if library_size is None else checks.obs_column(adata.obs, library_size).to_numpy(),
+        None if library_size is None else errors.obs_column(adata.obs, library_size).to_numpy(),
         workers,
         where="X" if layer is None else f"layers[{layer!r}]",
     )
@@ -354,12 +353,9 @@ def estimate_from_file(
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    KeyError
-        No layer ``counts``, no such column or control label.
-    ValueError
-        What `estimate` refuses, or a damaged file.
+    InputError
+        There is no such file. No layer ``counts``, no such column or control label. What `estimate` refuses, or a
+        damaged file.
     """
     from diversity_by_design.datasets.prepare import LIBRARY_SIZE
     from diversity_by_design.datasets.reading import H5adFile
@@ -367,7 +363,7 @@ def estimate_from_file(
     with H5adFile(Path(path)) as file:
         counts = file.matrix("layers/counts")
         if counts is None:
-            raise KeyError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
+            raise InputError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
         return estimate(
             counts,
             _is_control(file.obs, perturbation, control),
@@ -419,8 +415,8 @@ def _library(sizes: Floats, is_control: npt.NDArray[np.bool_]) -> pd.DataFrame:
 
 
 def _is_control(obs: pd.DataFrame, perturbation: str, control: str) -> npt.NDArray[np.bool_]:
-    labels = checks.obs_column(obs, perturbation).astype(str)
-    checks.control_label(labels.unique(), control, perturbation)
+    labels = errors.obs_column(obs, perturbation).astype(str)
+    errors.control_label(labels.unique(), control, perturbation)
     return (labels == control).to_numpy()
 
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from diversity_by_design.executors import available_cores, map_threads
+from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator.truth import Effects
 from diversity_by_design.statistics import ROUNDING, PerturbationStatistics
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SIGMA_L
 from diversity_by_design.simulator.estimation import ParameterEstimates, estimate_from_file
 from diversity_by_design.simulator.parameters import GeneParameters
@@ -57,15 +58,13 @@ def gene_source(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    InputError
         As of `GeneParameters.from_csv` and `estimation.estimate_from_file`.
     """
     if wanted not in (None, "default", "fit"):
         path = Path(wanted)
         if not path.exists() and not path.suffix:
-            raise FileNotFoundError(
-                f"gene parameters {wanted!r}: give 'default', 'fit' or the path of a table; no such file"
-            )
+            raise InputError(f"gene parameters {wanted!r}: give 'default', 'fit' or the path of a table; no such file")
         return GeneSource(
             path.name, GeneParameters.from_csv(path), SIGMA_L, f"Simulated genes are those of {path.name}."
         )

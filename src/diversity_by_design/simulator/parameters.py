@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import checks
-from diversity_by_design.files import read_csv, write_csv
+from diversity_by_design import errors
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.files import read_csv, write_csv
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,7 +91,7 @@ class GeneParameters:
 
     Raises
     ------
-    ValueError
+    InputError
         No genes; a name is missing or occurs twice; an array has another length than `genes`; a value is missing,
         negative or (but for theta) infinite; a theta is 0.
 
@@ -114,15 +115,15 @@ class GeneParameters:
     def __post_init__(self) -> None:
         genes = pd.Index(self.genes)
         if len(genes) == 0:
-            raise ValueError("gene parameters: there are no genes; at least 1 is needed")
+            raise InputError("gene parameters: there are no genes; at least 1 is needed")
         if genes.hasnans:
-            raise ValueError(f"gene parameters: {int(genes.isna().sum())} of {len(genes)} genes have no name")
-        checks.unique_names(genes, "gene", "gene parameters")
+            raise InputError(f"gene parameters: {int(genes.isna().sum())} of {len(genes)} genes have no name")
+        errors.unique_names(genes, "gene", "gene parameters")
         object.__setattr__(self, "genes", genes)
         for name in VALUES:
             values = np.array(getattr(self, name), dtype=np.float64)
             if values.shape != genes.shape:
-                raise ValueError(f"gene parameters: {name} has shape {values.shape}, but there are {len(genes)} genes")
+                raise InputError(f"gene parameters: {name} has shape {values.shape}, but there are {len(genes)} genes")
             _check_values(values, name, genes)
             values.flags.writeable = False
             object.__setattr__(self, name, values)
@@ -147,21 +148,21 @@ class GeneParameters:
 
         Raises
         ------
-        ValueError
+        InputError
             A column is missing, a value is no number, or what `GeneParameters` refuses.
         """
         missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
-            raise ValueError(
-                f"{where}: no column {checks.listed(missing)}; needed are {checks.listed(COLUMNS)}, "
-                f"and it has: {checks.listed(table.columns, 30)}"
+            raise InputError(
+                f"{where}: no column {errors.listed(missing)}; needed are {errors.listed(COLUMNS)}, "
+                f"and it has: {errors.listed(table.columns, 30)}"
             )
         numbers = {}
         for name in VALUES:
             column = pd.to_numeric(table[name], errors="coerce")
             wrong = column.isna() & table[name].notna()
             if wrong.any():
-                raise ValueError(
+                raise InputError(
                     f"{where}: {name} is {table.loc[wrong, name].iat[0]!r} for gene "
                     f"{table.loc[wrong, 'gene'].iat[0]!r}; it must be a number"
                 )
@@ -169,7 +170,7 @@ class GeneParameters:
         try:
             return cls(pd.Index(table["gene"], name=None), **numbers)
         except ValueError as error:
-            raise ValueError(f"{where}: {str(error).removeprefix('gene parameters: ')}") from error
+            raise InputError(f"{where}: {str(error).removeprefix('gene parameters: ')}") from error
 
     @classmethod
     def from_csv(cls, path: str | Path) -> GeneParameters:
@@ -177,20 +178,18 @@ class GeneParameters:
 
         Raises
         ------
-        FileNotFoundError
-            There is no such file.
-        ValueError
-            The file is no CSV file, or what `from_table` refuses.
+        InputError
+            There is no such file. The file is no CSV file, or what `from_table` refuses.
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no table of gene parameters at {path}")
+            raise InputError(f"no table of gene parameters at {path}")
         try:
             table = read_csv(path, dtypes={"gene": "str"})
         except (ValueError, OSError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} cannot be read as a CSV file ({error}); expected are a header with the columns "
-                f"{checks.listed(COLUMNS)} and a line per gene"
+                f"{errors.listed(COLUMNS)} and a line per gene"
             ) from error
         return cls.from_table(table, str(path))
 
@@ -262,11 +261,11 @@ class GeneParameters:
 
         Raises
         ------
-        ValueError
+        InputError
             There are fewer genes than that.
         """
         if g > len(self):
-            raise ValueError(
+            raise InputError(
                 f"g is {g}, but the gene parameters hold only {len(self)} genes; "
                 "use a smaller g or parameters of more genes"
             )
@@ -274,7 +273,7 @@ class GeneParameters:
 
 
 def _check_values(values: Floats, name: str, genes: pd.Index) -> None:
-    """Raise ValueError naming the first gene whose value cannot be."""
+    """Raise InputError naming the first gene whose value cannot be."""
     is_theta = name == "theta"
     for wrong, kind, right in (
         (np.isnan(values), "missing (NaN)", "give it a value or leave the gene out"),
@@ -283,7 +282,7 @@ def _check_values(values: Floats, name: str, genes: pd.Index) -> None:
         (np.isinf(values) & (not is_theta), "infinite", "it must be finite"),
     ):
         if wrong.any():
-            raise ValueError(
+            raise InputError(
                 f"gene parameters: {name} is {kind} for {int(wrong.sum())} of {len(genes)} genes "
                 f"(first: {genes[int(np.argmax(wrong))]!r}); {right}"
             )

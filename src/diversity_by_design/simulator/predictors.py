@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from diversity_by_design import baselines
 from diversity_by_design.degs import DegScores, deg_scores
+from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.truth import Effects
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
@@ -103,10 +104,8 @@ class Predictor:
 
     Raises
     ------
-    ValueError
-        `against` is neither; or the name is that of another dial setting.
-    TypeError
-        `function` cannot be called.
+    InputError
+        `against` is neither; or the name is that of another dial setting. `function` cannot be called.
 
     Examples
     --------
@@ -119,26 +118,26 @@ class Predictor:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise TypeError(f"predictor {self.name!r}: {self.function!r} is no function of a context")
+            raise InputError(f"predictor {self.name!r}: {self.function!r} is no function of a context")
         if self.against not in get_args(Against):
-            raise ValueError(
+            raise InputError(
                 f"predictor {self.name!r}: against is {self.against!r}; it must be 'all_cells' or 'second_half'"
             )
         if self.name.startswith(_DIAL) and not isinstance(self.function, _Shrunken):
-            raise ValueError(f"predictor {self.name!r}: names with {_DIAL!r} are for dial(alpha); choose another")
+            raise InputError(f"predictor {self.name!r}: names with {_DIAL!r} are for dial(alpha); choose another")
 
     def predict(self, context: Context) -> FloatArray:
         """Prediction (perturbations, genes).
 
         Raises
         ------
-        ValueError
+        InputError
             The function returns an array of another shape.
         """
         shape = context.truth.shape
         values = np.asarray(self.function(context), dtype=float)
         if values.shape not in (shape, shape[1:]):
-            raise ValueError(
+            raise InputError(
                 f"it returned shape {values.shape}; expected {shape} (perturbations, genes), or {shape[1:]} for the "
                 "same prediction of all perturbations"
             )
@@ -165,7 +164,7 @@ def dial(alpha: float) -> Predictor:
 
     Raises
     ------
-    ValueError
+    InputError
         `alpha` is outside [0, 1].
 
     Examples
@@ -174,7 +173,7 @@ def dial(alpha: float) -> Predictor:
     'dial_0.9'
     """
     if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha is {alpha}; it must be in [0, 1]")
+        raise InputError(f"alpha is {alpha}; it must be in [0, 1]")
     return Predictor(f"{_DIAL}{alpha:g}", _Shrunken(float(alpha)))
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from diversity_by_design.checks import listed
-from diversity_by_design.executors import Executor, Outcome, executor
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.executors import Executor, Outcome, executor
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS
 from diversity_by_design.simulator.parameters import GeneParameters
@@ -116,11 +116,10 @@ def run_random_sweep(
 
     Raises
     ------
-    ValueError
+    InputError
         The ranges ask for more genes than `parameters` has; no data set is within `max_entries`; or `path` holds a
-        sweep of another seed, ranges, gene parameters, bound, device or version of the simulator, or is in use.
-    ConnectionError
-        The scheduler cannot be reached.
+        sweep of another seed, ranges, gene parameters, bound, device or version of the simulator, or is in use. The
+        scheduler cannot be reached.
     """
     tasks, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
     if not force:
@@ -179,7 +178,7 @@ def check_random_sweep(
 
     Raises
     ------
-    ValueError, ConnectionError
+    InputError
         As of `run_random_sweep`; or there is no GPU for ``device="cuda"``.
     """
     _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
@@ -263,9 +262,9 @@ def _plan(
     """Data sets of a sweep, and what its file records of how it was made."""
     ranges = ranges or SweepRanges()
     if n_datasets < 1:
-        raise ValueError(f"n_datasets is {n_datasets}; it must be at least 1")
+        raise InputError(f"n_datasets is {n_datasets}; it must be at least 1")
     if ranges.g.high > len(parameters):
-        raise ValueError(
+        raise InputError(
             f"data sets have up to {ranges.g.high:,} genes, but there are parameters of {len(parameters):,} only; give "
             "a range of g that ends there, or parameters of more genes"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SIGMA_L, SimulationConfig
 from diversity_by_design.simulator.truth import child
 
@@ -35,7 +36,7 @@ class Range:
 
     Raises
     ------
-    ValueError
+    InputError
         `low` is above `high`, an end is not finite, is not whole though `integer`, or is not positive though on a log
         scale.
 
@@ -53,16 +54,16 @@ class Range:
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
-            raise ValueError(f"scale is {self.scale!r}; it must be 'linear' or 'log'")
+            raise InputError(f"scale is {self.scale!r}; it must be 'linear' or 'log'")
         for end in (self.low, self.high):
             if isinstance(end, bool) or not isinstance(end, int | float | np.number) or not math.isfinite(end):
-                raise ValueError(f"an end of the range is {end!r}; it must be a finite number")
+                raise InputError(f"an end of the range is {end!r}; it must be a finite number")
             if self.integer and end != int(end):
-                raise ValueError(f"an end of the range is {end}; it must be a whole number")
+                raise InputError(f"an end of the range is {end}; it must be a whole number")
         if self.low > self.high:
-            raise ValueError(f"the least value, {self.low:g}, is above the largest, {self.high:g}")
+            raise InputError(f"the least value, {self.low:g}, is above the largest, {self.high:g}")
         if self.scale == "log" and self.low <= 0:
-            raise ValueError(f"the least value is {self.low:g}; on a log scale it must be above 0")
+            raise InputError(f"the least value is {self.low:g}; on a log scale it must be above 0")
         kind = int if self.integer else float
         object.__setattr__(self, "low", kind(self.low))
         object.__setattr__(self, "high", kind(self.high))
@@ -119,7 +120,7 @@ class SweepRanges:
 
     Raises
     ------
-    ValueError
+    InputError
         A range is none, or holds values that a `SimulationConfig` refuses; the message names the parameter.
 
     Examples
@@ -151,7 +152,7 @@ class SweepRanges:
                 try:
                     SimulationConfig(**{name: getattr(getattr(self, name), end)})
                 except ValueError as error:
-                    raise ValueError(f"the range of {name} cannot be used: {error}") from error
+                    raise InputError(f"the range of {name} cannot be used: {error}") from error
         SimulationConfig(sigma_l=self.sigma_l)
 
     def replace(self, **ranges: Any) -> SweepRanges:
@@ -195,12 +196,12 @@ class SweepRanges:
 
         Raises
         ------
-        ValueError
+        InputError
             No configuration, or fewer than one in 100,000, is within the bound.
         """
         least = self.smallest().n_entries
         if max_entries is not None and max_entries < least:
-            raise ValueError(
+            raise InputError(
                 f"max_entries is {max_entries:,}, but the smallest data set of these ranges has {least:,} entries "
                 "(cells x genes); give at least that, or lower the least g, n_0, n_p or k"
             )
@@ -212,7 +213,7 @@ class SweepRanges:
             )
             if max_entries is None or config.n_entries <= max_entries:
                 return config, n_redrawn
-        raise ValueError(
+        raise InputError(
             f"max_entries is {max_entries:,}, and {MAX_REDRAWN:,} data sets in a row had more entries (the smallest "
             f"possible has {least:,}); give a larger bound, or smaller ranges of g, n_0, n_p and k"
         )
@@ -235,6 +236,6 @@ def _as_range(name: str, given: Any, default: Range) -> Range:
         # A number of things stays whole, whatever else its range says.
         return dataclasses.replace(given, integer=default.integer)
     except TypeError:
-        raise ValueError(f"the range of {name} is {given!r}; it must be a pair (low, high) or a Range") from None
+        raise InputError(f"the range of {name} is {given!r}; it must be a pair (low, high) or a Range") from None
     except ValueError as error:
-        raise ValueError(f"the range of {name} cannot be used: {error}") from error
+        raise InputError(f"the range of {name} cannot be used: {error}") from error

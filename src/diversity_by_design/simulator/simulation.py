@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.cells import (
     Counts,
     Floats,
@@ -123,7 +124,7 @@ def simulate(
 
     Raises
     ------
-    ValueError
+    InputError
         There are fewer gene parameters than genes to simulate, or `device` is neither "cpu" nor "cuda".
 
     Examples
@@ -175,12 +176,12 @@ def simulate_statistics(
 
     Raises
     ------
-    ValueError
+    InputError
         As for `simulate`; or there are fewer cells than parts.
     """
     _check_device(device)
     if not 1 <= parts <= config.n_p:
-        raise ValueError(f"the {config.n_p} cells of a perturbation cannot be split into {parts} parts")
+        raise InputError(f"the {config.n_p} cells of a perturbation cannot be split into {parts} parts")
     truth = draw_truth(config, parameters, seed)
     if device == "cuda":
         from diversity_by_design.simulator import cuda
@@ -193,7 +194,7 @@ def simulate_statistics(
 
 def _check_device(device: str) -> None:
     if device not in DEVICES:
-        raise ValueError(f"device is {device!r}; it must be one of {', '.join(map(repr, DEVICES))}")
+        raise InputError(f"device is {device!r}; it must be one of {', '.join(map(repr, DEVICES))}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from diversity_by_design.files import atomic_path
-from diversity_by_design.records import plain
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.files import atomic_path
+from diversity_by_design.running.records import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,10 +129,9 @@ def open_store(
 
     Raises
     ------
-    ValueError
-        The file was made with something else (the message says what), is no table of a sweep, or is in use.
-    OSError
-        It cannot be written.
+    InputError
+        The file was made with something else (the message says what), is no table of a sweep, or is in use. It cannot
+        be written.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def open_store(
         logged = _read_journal(journal, journal_path)
         for there, where in ((stored, path), (logged, journal_path)):
             if there is not None and there[0] != made_with:
-                raise ValueError(
+                raise InputError(
                     f"{where} was made with other settings ({_differences(there[0], made_with)}); give another output, "
                     "or --force (force=True) to start anew"
                 )
@@ -193,7 +193,7 @@ def _locked(path: Path, guarded: Path) -> Iterator[BinaryIO]:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise ValueError(
+                    raise InputError(
                         f"{guarded} is in use by another run{_owner(path)}; wait until it has ended, or stop it"
                     ) from None
                 except OSError:
@@ -230,7 +230,7 @@ def _read_journal(file: BinaryIO, path: Path) -> tuple[Mapping[str, Any], list[R
         header, *rows = map(json.loads, lines)
         return header["made_with"], [{**row, KEY: int(row[KEY])} for row in rows]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not the journal of a sweep ({type(error).__name__}: {error}); move it away, or --force "
             "(force=True) to start anew"
         ) from error
@@ -247,7 +247,7 @@ def _read_table(path: Path) -> tuple[Mapping[str, Any], list[Row]] | None:
         table = pq.ParquetFile(path).read()
         made_with = json.loads(table.schema.metadata[_METADATA])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not the table of a sweep; move it away, give another output, or --force (force=True) to "
             "overwrite it"
         ) from error

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.parameters import GeneParameters
 
@@ -90,15 +91,15 @@ def checked_seed(seed: int) -> int:
 
     Raises
     ------
-    TypeError, ValueError
+    InputError
         It is something else.
     """
     try:
         number = operator.index(seed)
     except TypeError:
-        raise TypeError(f"seed is {seed!r}; it must be a whole number of at least 0") from None
+        raise InputError(f"seed is {seed!r}; it must be a whole number of at least 0") from None
     if number < 0:
-        raise ValueError(f"seed is {number}; it must be at least 0")
+        raise InputError(f"seed is {number}; it must be at least 0")
     return number
 
 
@@ -113,13 +114,13 @@ def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int |
 
     Raises
     ------
-    ValueError
-        There are fewer gene parameters than genes to simulate, or means so large that counts would not fit into
-        32 bits.
+    InputError
+        There are fewer gene parameters than genes to simulate, or means so large that counts would not fit into 32
+        bits.
     """
     for given, kind in ((config, SimulationConfig), (parameters, GeneParameters)):
         if not isinstance(given, kind):
-            raise TypeError(f"expected a {kind.__name__}, got a {type(given).__name__}")
+            raise InputError(f"expected a {kind.__name__}, got a {type(given).__name__}")
     rng = {number: np.random.default_rng(child(seed, number)) for number in range(CONTROL_COUNTS)}
     chosen = parameters.draw(config.g, rng[_GENES])
     mean_control = parameters.mu_control[chosen]
@@ -142,7 +143,7 @@ def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int |
 
 
 def _check_counts(truth: Truth) -> None:
-    """Raise ValueError if counts might not fit into 32 bits; chances of about e**-50 are none."""
+    """Raise InputError if counts might not fit into 32 bits; chances of about e**-50 are none."""
     factor = max(truth.control_factors.max(), truth.factors.max())
     means = factor * np.maximum(truth.mean_control, truth.config.epsilon * truth.mean_base)
     with np.errstate(over="ignore"):
@@ -150,7 +151,7 @@ def _check_counts(truth: Truth) -> None:
         largest = means * (1.0 + 50.0 * truth.dispersion) + spread
     gene = int(np.argmax(largest))
     if not largest[gene] < 2.0**32:
-        raise ValueError(
+        raise InputError(
             f"gene {truth.genes[gene]}: mean {means[gene]:.3g} with dispersion {truth.dispersion[gene]:.3g} "
             f"may give counts of more than 32 bits; lower mu_l (it is {truth.config.mu_l}, and cells have up to "
             f"{factor:.3g} times the counts of the gene parameters) or leave the gene out of the gene parameters"

@@ -1,0 +1,1 @@
+"""Graphs of genes: from gene ontology annotations, from co-expression, from any table of edges."""

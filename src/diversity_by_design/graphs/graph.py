@@ -1,0 +1,179 @@
+"""A graph of genes: its nodes, its weighted edges, and what every way of making one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design import errors
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.files import write_csv
+
+EDGES = ("source", "target", "importance")
+N_NEIGHBOURS = 20
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A directed, weighted graph of genes without self edges, which a graph network adds by itself.
+
+    Attributes
+    ----------
+    nodes : pandas.Index (nodes,)
+        Names, each once.
+    source, target : int64 array (edges,)
+        Positions in `nodes`; messages go from source to target.
+    weight : float32 array (edges,)
+        Positive.
+    left_out : dict
+        Edges of the table the graph was made of that are not in it: reason -> number.
+
+    Raises
+    ------
+    InputError
+        A name occurs twice; arrays differ in length; a position is none of a node; a weight is not positive; an edge
+        occurs twice, or goes from a gene to itself.
+
+    Examples
+    --------
+    >>> graph = Graph(pd.Index(["A", "B", "C"]), [0, 2], [1, 0], [0.5, 0.25])
+    >>> graph.n_edges
+    2
+    >>> graph.to_frame()
+      source target  importance
+    0      A      B        0.50
+    1      C      A        0.25
+    """
+
+    nodes: pd.Index
+    source: Ints
+    target: Ints
+    weight: npt.NDArray[np.float32]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes = pd.Index(self.nodes)
+        errors.unique_names(nodes, "gene", "graph")
+        object.__setattr__(self, "nodes", nodes)
+        ends = {name: np.asarray(getattr(self, name)) for name in ("source", "target")}
+        weight = np.array(self.weight, dtype=np.float32)
+        lengths = {name: values.shape for name, values in {**ends, "weight": weight}.items()}
+        if weight.ndim != 1 or len(set(lengths.values())) > 1:
+            raise InputError(
+                f"graph: one source, target and weight are needed per edge, but their shapes are {lengths}"
+            )
+        for name, values in ends.items():
+            if len(values) and not np.issubdtype(values.dtype, np.integer):
+                raise InputError(f"graph: {name} is of type {values.dtype}; expected whole numbers, positions of nodes")
+            outside = (values < 0) | (values >= len(nodes))
+            if outside.any():
+                raise InputError(
+                    f"graph: {name} of edge {int(np.argmax(outside))} is {values[outside][0]}; "
+                    f"expected a position among {len(nodes)} nodes, 0 to {len(nodes) - 1}"
+                )
+            ends[name] = np.array(values, dtype=np.int64)
+        source, target = ends["source"], ends["target"]
+
+        def edge(where: npt.NDArray[np.bool_]) -> str:
+            at = int(np.argmax(where))
+            return f"{nodes[source[at]]} -> {nodes[target[at]]}"
+
+        if (source == target).any():
+            raise InputError(f"graph: {edge(source == target)} goes from a gene to itself; leave such edges out")
+        wrong = ~(np.isfinite(weight) & (weight > 0))
+        if wrong.any():
+            raise InputError(
+                f"graph: the weight of {edge(wrong)} is {weight[wrong][0]}; expected a finite number greater than 0"
+            )
+        repeated = pd.Series(source * len(nodes) + target).duplicated().to_numpy()
+        if repeated.any():
+            raise InputError(f"graph: {int(repeated.sum())} edges occur more than once, such as {edge(repeated)}")
+        for name, values in (("source", source), ("target", target), ("weight", weight)):
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges, the two directions between two genes counted separately."""
+        return len(self.source)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per edge: `source`, `target` (names), `importance` (weight)."""
+        values = (self.nodes.take(self.source), self.nodes.take(self.target), self.weight)
+        return pd.DataFrame(dict(zip(EDGES, values, strict=True)))
+
+    def to_csv(self, path: Path) -> None:
+        """Write `to_frame` as CSV, which `read_graph` reads."""
+        write_csv(path, self.to_frame())
+
+    @classmethod
+    def from_edges(cls, frame: pd.DataFrame, nodes: Iterable[str]) -> Graph:
+        """Take those edges of a table that join two of the given nodes.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            `source`, `target`, `importance`, as from `to_frame`.
+        nodes : names
+
+        Returns
+        -------
+        Graph
+            With these nodes in this order, those without edges included. Its `left_out` says how many edges of the
+            table have another gene at an end, and how many go from a gene to itself.
+
+        Raises
+        ------
+        InputError
+            A column is missing. See `Graph`.
+        """
+        missing = [name for name in EDGES if name not in frame.columns]
+        if missing:
+            raise InputError(f"no column {listed(missing)} in the edges; their columns are: {listed(frame.columns)}")
+        index = pd.Index(nodes)
+        errors.unique_names(index, "gene", "graph")
+        source, target = (index.get_indexer(pd.Index(frame[name])) for name in EDGES[:2])
+        known = (source >= 0) & (target >= 0)
+        own = frame["source"].to_numpy() == frame["target"].to_numpy()
+        kept = known & ~own
+        return cls(
+            index,
+            source[kept],
+            target[kept],
+            frame["importance"].to_numpy()[kept],
+            {
+                "edges of genes that are not asked for": int((~known & ~own).sum()),
+                "edges from a gene to itself": int(own.sum()),
+            },
+        )
+
+
+def check_options(n_neighbours: int, threshold: float) -> None:
+    """Raise InputError unless a target can have sources and a weight can exceed the threshold."""
+    if n_neighbours < 1:
+        raise InputError(f"n_neighbours is {n_neighbours}; it must be at least 1")
+    if not 0 <= threshold < 1:
+        raise InputError(f"threshold is {threshold}; it must be at least 0 and less than 1")
+
+
+def joined(nodes: pd.Index, parts: list[tuple[Ints, Ints, npt.NDArray]]) -> Graph:
+    """Graph of the edges of all parts: source, target and weight."""
+    empty = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    source, target, weight = (np.concatenate(values) for values in zip(*(parts or empty), strict=True))
+    return Graph(nodes, source, target, weight)
+
+
+def strongest(source: npt.NDArray, target: npt.NDArray, weight: npt.NDArray, n: int) -> tuple[Ints, Ints, npt.NDArray]:
+    """Keep the `n` edges of largest weight of each target, of equal ones those of the first sources."""
+    order = np.lexsort((source, -weight, target))
+    sorted_target = target[order]
+    rank = np.arange(len(order)) - np.searchsorted(sorted_target, sorted_target)
+    kept = order[rank < n]
+    return source[kept], target[kept], weight[kept]

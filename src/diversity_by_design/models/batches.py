@@ -1,0 +1,180 @@
+"""What a model is trained on: batches of cells, each with a control cell, or of perturbations' means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.models.transfer import to_device
+
+IntArray = npt.NDArray[np.int64]
+
+# First number of the seeds of what is drawn.
+_CONTROLS, _ORDER, _CELLS = range(3)
+
+
+class Batch(NamedTuple):
+    """Control expression and the expression to be predicted (cells, genes), and the cells' labels, by number."""
+
+    controls: Tensor
+    targets: Tensor
+    labels: IntArray
+
+
+class TrainingSet(Protocol):
+    """A training set in batches, whose order depends on the seed and the epoch only."""
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Batches of this epoch."""
+
+
+class ExpressionRows:
+    """Rows of a CSR matrix on a device, made dense a few at a time.
+
+    On the CPU the tensors share the matrix's memory.
+
+    Parameters
+    ----------
+    matrix : CSR matrix (cells, genes)
+    device : str or torch.device
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix, device: str | torch.device = "cpu") -> None:
+        self.n_genes = matrix.shape[1]
+        self._starts = matrix.indptr.astype(np.int64)
+        self._indices = torch.from_numpy(matrix.indices).to(device)
+        self._values = torch.from_numpy(matrix.data).to(device)
+
+    def dense(self, rows: IntArray) -> Tensor:
+        """Some rows (rows, genes), float32."""
+        starts, lengths = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
+        total = int(lengths.sum())
+        device = self._values.device
+        row = torch.repeat_interleave(
+            torch.arange(len(rows), device=device), to_device(lengths, device), output_size=total
+        )
+        # The first value of a row is at the place `starts`, and comes after the values of the rows before it.
+        offsets = to_device(starts - (np.cumsum(lengths) - lengths), device)
+        places = offsets[row] + torch.arange(total, device=device)
+        out = torch.zeros(len(rows), self.n_genes, device=device)
+        out[row, self._indices[places].long()] = self._values[places].float()
+        return out
+
+
+class SingleCells:
+    """Cells in random order, each with a control cell that was drawn for it; an incomplete last batch is left out.
+
+    Parameters
+    ----------
+    expression : ExpressionRows
+        Of all cells.
+    labels : int array (cells,)
+        Number of each cell's label; -1 for a cell that is not trained on.
+    control : int
+        Number of the label of control cells. They are trained on too, each its own control, as in cell-gears.
+    batch_size, passes, training_cells, seed
+        See `TrainingOptions`.
+
+    Raises
+    ------
+    InputError
+        There are fewer cells than a batch has.
+    """
+
+    def __init__(
+        self,
+        expression: ExpressionRows,
+        labels: IntArray,
+        control: int,
+        *,
+        batch_size: int,
+        passes: int,
+        training_cells: int | None,
+        seed: int,
+    ) -> None:
+        rows = _chosen(labels, training_cells, seed)
+        if len(rows) < batch_size:
+            raise InputError(
+                f"{len(rows)} training cells do not fill a batch of {batch_size}; use a smaller batch_size"
+            )
+        self._expression, self._rows, self._labels = expression, rows, labels[rows]
+        self._batch_size, self._passes, self._seed = batch_size, passes, seed
+        controls = np.flatnonzero(labels == control)
+        drawn = controls[np.random.default_rng([_CONTROLS, seed]).integers(len(controls), size=len(rows))]
+        self._controls = np.where(self._labels == control, rows, drawn)
+
+    @property
+    def n_batches(self) -> int:
+        """See `TrainingSet`."""
+        return self._passes * len(self._rows) // self._batch_size
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """See `TrainingSet`."""
+        order = _order(len(self._rows), self._passes, self._seed, epoch)
+        for number in range(self.n_batches):
+            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
+            yield Batch(
+                self._expression.dense(self._controls[chosen]),
+                self._expression.dense(self._rows[chosen]),
+                self._labels[chosen],
+            )
+
+
+class Pseudobulk:
+    """Means of perturbations instead of cells.
+
+    The model predicts control expression plus what depends on the perturbation only. The gradient of a squared error
+    therefore depends on the cells only through their mean: these batches have the gradients of batches with all cells
+    of their perturbations.
+
+    Parameters
+    ----------
+    means : float tensor (labels, genes)
+        Mean expression, that of control in the last row.
+    batch_size, passes, seed : int
+        See `TrainingOptions`.
+    """
+
+    def __init__(self, means: Tensor, *, batch_size: int, passes: int, seed: int) -> None:
+        self._means = means
+        self._batch_size, self._passes, self._seed = min(batch_size, len(means)), passes, seed
+
+    @property
+    def n_batches(self) -> int:
+        """See `TrainingSet`."""
+        return self._passes * len(self._means) // self._batch_size
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """See `TrainingSet`."""
+        order = _order(len(self._means), self._passes, self._seed, epoch)
+        for number in range(self.n_batches):
+            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
+            targets = self._means[to_device(chosen, self._means.device)]
+            yield Batch(self._means[-1].expand_as(targets), targets, chosen)
+
+
+def _chosen(labels: IntArray, most: int | None, seed: int) -> IntArray:
+    """Rows of the cells to train on, at most so many of a label, in ascending order."""
+    # Cells in random order by label; the place of each among those of its label.
+    order = np.random.default_rng([_CELLS, seed]).permutation(np.flatnonzero(labels >= 0))
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels[order])
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order if most is None else order[place < most])
+
+
+def _order(size: int, passes: int, seed: int, epoch: int) -> IntArray:
+    """Order of an epoch: everything once per pass, each pass in an order of its own."""
+    generator = np.random.default_rng([_ORDER, seed, epoch])
+    return np.concatenate([generator.permutation(size) for _ in range(passes)])

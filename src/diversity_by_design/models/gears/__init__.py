@@ -1,0 +1,1 @@
+"""GEARS (Roohani et al. 2024)."""

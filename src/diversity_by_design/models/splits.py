@@ -1,0 +1,402 @@
+"""Which perturbations a model is trained on, and which it has to predict (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import checked_labels, genes_of
+from diversity_by_design.models.split_tables import COLUMNS, ROLES, TASKS, check_choice, grouped_roles, read_table
+from diversity_by_design.running.files import write_csv
+
+__all__ = [
+    "ROLES",
+    "TASKS",
+    "Split",
+    "check_no_leak",
+    "combination_splits",
+    "genes_of",
+    "make_splits",
+    "read_splits",
+    "unseen_splits",
+    "write_splits",
+]
+
+# Two halves, each of at least one perturbation for training and one for validation.
+_FEWEST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The role of every perturbation in one training.
+
+    Attributes
+    ----------
+    task : str
+        What is tested: "combinations" of genes that are seen one by one, or "unseen" genes.
+    half : int
+        0 or 1: which half of the task's perturbations is tested.
+    seed : int
+        Of the random halves.
+    roles : pandas.Series
+        Index `perturbation`, sorted; values "train", "validation", "test", "not_covered" (a gene of it is not in the
+        graph: neither trained on nor tested) or "left_out" (a combination in the task "unseen": neither). Control is
+        not among them, its cells are used in every training. Any order may be given.
+
+    Raises
+    ------
+    InputError
+        A label is no perturbation of one or two genes or occurs twice (also as A+B and B+A), a role, task, half or seed
+        is not among those possible, nothing is left for training, validation or test, or a tested perturbation leaks:
+        in the task "combinations" only combinations may be tested, in the task "unseen" no gene of a tested
+        perturbation may be in one for training or validation.
+
+    Examples
+    --------
+    >>> split = Split("unseen", 0, 7, pd.Series({"C": "train", "B": "validation", "A": "test", "D": "test"}))
+    >>> split.labels("test").tolist()
+    ['A', 'D']
+    """
+
+    task: str
+    half: int
+    seed: int
+    roles: pd.Series
+
+    def __post_init__(self) -> None:
+        labels = checked_labels(self.roles.index, str(self))
+        roles = pd.Series(self.roles.to_numpy(dtype=object), index=list(self.roles.index), dtype=object)
+        index = pd.Index(labels, dtype=object, name="perturbation")
+        object.__setattr__(self, "roles", roles.reindex(index).rename("role"))
+        _check(self)
+        # NumPy's whole numbers are accepted, and are not kept.
+        object.__setattr__(self, "half", int(self.half))
+        object.__setattr__(self, "seed", int(self.seed))
+
+    def __str__(self) -> str:
+        return f"split (task {self.task}, half {self.half}, seed {self.seed})"
+
+    def labels(self, role: str) -> pd.Index:
+        """Perturbations of a role, sorted.
+
+        Raises
+        ------
+        InputError
+            There is no such role.
+        """
+        check_choice("role", role, ROLES)
+        return self.roles.index[self.roles == role]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Table with a row per perturbation: `perturbation`, `role`, `task`, `half`, `seed`."""
+        return self.roles.reset_index().assign(task=self.task, half=self.half, seed=self.seed)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> Split:
+        """Split from a table as of `to_frame`; further columns are not read.
+
+        Raises
+        ------
+        InputError
+            A column is missing, a half or seed is not a number, or the table holds none or several splits; or as of
+            `Split`.
+        """
+        found = [cls(*key, roles) for key, roles in grouped_roles(frame).items()]
+        if len(found) != 1:
+            raise InputError(f"the table holds {len(found)} splits ({listed(found)}); one was expected")
+        return found[0]
+
+
+def make_splits(
+    task: str, labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None
+) -> tuple[Split, Split]:
+    """Both splits of a task: `combination_splits` or `unseen_splits`.
+
+    Parameters
+    ----------
+    task : "combinations", "unseen" or "auto"
+        With "auto", combinations if at least four of them are covered, else unseen; the splits say which it is.
+    labels, seed, covered
+        See `combination_splits`.
+
+    Raises
+    ------
+    InputError
+        There is no such task; or as of the function for the task.
+    """
+    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
+    if task == "auto":
+        usable = [label for label in names if len(genes_of(label)) == 2 and _is_covered(label, genes)]
+        task = "combinations" if len(usable) >= _FEWEST else "unseen"
+    check_choice("task", task, (*TASKS, "auto"))
+    function = combination_splits if task == "combinations" else unseen_splits
+    return function(names, seed, covered=genes)
+
+
+def combination_splits(
+    labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None
+) -> tuple[Split, Split]:
+    """Train on all single perturbations and half of the combinations, test the other half; then swap the halves.
+
+    Validation is 10 % of the combinations of the training half (rounded half up, at least one). The paper does not say
+    which perturbations serve for validation; by our reading they are combinations only, so that every single stays in
+    training and the best epoch is chosen by what the task is about. Over both splits every covered combination is
+    tested exactly once.
+
+    Parameters
+    ----------
+    labels : strings
+        Perturbations, without control. Their order does not matter.
+    seed : int
+        Of the halves.
+    covered : strings, optional
+        Genes whose perturbation can be predicted, such as the nodes of the gene-ontology graph (default: all).
+        Perturbations of other genes have the role "not_covered".
+
+    Returns
+    -------
+    tuple of two Split
+        The first tests half 0, the second half 1. Of an odd number of combinations, half 0 has one more.
+
+    Raises
+    ------
+    InputError
+        A label is not valid (see `Split`), or there are fewer than four covered combinations.
+
+    Examples
+    --------
+    >>> first, second = combination_splits(["A", "B", "A+B", "A+C", "A+D", "B+C"], seed=0)
+    >>> first.labels("test").tolist(), second.labels("test").tolist()
+    (['A+B', 'A+D'], ['A+C', 'B+C'])
+    """
+    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
+    roles = {label: "train" if _is_covered(label, genes) else "not_covered" for label in names}
+    tested = [label for label in names if len(genes_of(label)) == 2 and roles[label] == "train"]
+    if len(tested) < _FEWEST:
+        n_all = sum(len(genes_of(label)) == 2 for label in names)
+        raise InputError(
+            f"the task 'combinations' needs at least {_FEWEST} combinations (A+B) whose genes are covered by the "
+            f"graph; there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations); use the task "
+            "'unseen', which tests single perturbations"
+        )
+    return _swapped_halves("combinations", roles, tested, seed)
+
+
+def unseen_splits(labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None) -> tuple[Split, Split]:
+    """Train on half of the perturbed genes, test the other half; then swap the halves.
+
+    Validation is 10 % of the training half (rounded half up, at least one). The task's perturbations are the single
+    ones, as in the paper, whose data set for this task has no others. A covered combination has the role "left_out" in
+    both splits: it is not trained on, since it may tell about an unseen gene, and not tested, since it may hold a seen
+    one. Over both splits every covered single perturbation is tested exactly once.
+
+    Parameters
+    ----------
+    labels, seed, covered
+        See `combination_splits`.
+
+    Returns
+    -------
+    tuple of two Split
+        The first tests half 0, the second half 1. Of an odd number of perturbations, half 0 has one more.
+
+    Raises
+    ------
+    InputError
+        A label is not valid (see `Split`), or there are fewer than four covered single perturbations.
+
+    Examples
+    --------
+    >>> first, second = unseen_splits(["A", "B", "C", "D", "A+B"], seed=0, covered=["A", "B", "C", "D"])
+    >>> first.labels("test").tolist(), second.labels("test").tolist()
+    (['A', 'C'], ['B', 'D'])
+    """
+    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
+    roles = {label: "left_out" if _is_covered(label, genes) else "not_covered" for label in names}
+    tested = [label for label in names if len(genes_of(label)) == 1 and roles[label] == "left_out"]
+    if len(tested) < _FEWEST:
+        n_all = sum(len(genes_of(label)) == 1 for label in names)
+        raise InputError(
+            f"the task 'unseen' needs at least {_FEWEST} single perturbations whose gene is covered by the graph; "
+            f"there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations)"
+        )
+    return _swapped_halves("unseen", roles, tested, seed)
+
+
+def check_no_leak(splits: Sequence[Split]) -> None:
+    """Raise InputError unless no split leaks (see `Split`) and those of one task and seed fit each other.
+
+    They do if no perturbation is tested in both halves (else it has two predictions) and both name the same
+    perturbations.
+    """
+    for split in splits:
+        _check(split)
+    for one, other in combinations(splits, 2):
+        if (one.task, one.seed) != (other.task, other.seed):
+            continue
+        if one.half == other.half:
+            raise InputError(f"{one} occurs twice; give one of them another half or seed")
+        twice = one.labels("test").intersection(other.labels("test"))
+        if len(twice):
+            raise InputError(
+                f"{len(twice)} perturbation(s) are tested in both halves of task {one.task}, seed {one.seed}: "
+                f"{listed(twice)}; test each in one of them"
+            )
+        for having, lacking in ((one, other), (other, one)):
+            missing = having.roles.index.difference(lacking.roles.index)
+            if len(missing):
+                raise InputError(
+                    f"{lacking} has no role for {len(missing)} perturbation(s) of half {having.half}: "
+                    f"{listed(missing)}; give each a role, 'left_out' for neither training nor test"
+                )
+
+
+def write_splits(path: Path | str, splits: Sequence[Split]) -> None:
+    """Write splits as one CSV table, with the columns of `Split.to_frame`.
+
+    Raises
+    ------
+    InputError
+        There is no split, one leaks, or two do not fit each other (see `check_no_leak`).
+    """
+    if not splits:
+        raise InputError(f"no splits to write to {path}")
+    check_no_leak(splits)
+    write_csv(Path(path), pd.concat([split.to_frame() for split in splits], ignore_index=True))
+
+
+def read_splits(path: Path | str) -> list[Split]:
+    """Read splits from a CSV table, as `write_splits` wrote it or as made by hand.
+
+    Rows may be in any order; blank lines and further columns are not read. Splits come in the order of their first
+    rows.
+
+    Raises
+    ------
+    InputError
+        There is no such file. A row is not valid, a split leaks, or two do not fit each other; the message names the
+        line or the label.
+    """
+    path = Path(path)
+    try:
+        found = [Split(*key, roles) for key, roles in grouped_roles(read_table(path)).items()]
+        check_no_leak(found)
+    except FileNotFoundError:
+        raise InputError(
+            f"no file of splits at {path}; write_splits makes one, with columns {listed(COLUMNS)}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}); save it as CSV in UTF-8") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    return found
+
+
+def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str]) -> tuple[Split, Split]:
+    """Read both halves of a split of a data set's perturbations.
+
+    Parameters
+    ----------
+    path : path
+        See `read_splits`.
+    labels : iterable of str
+        Perturbations of the data, without control.
+    covered : iterable of str
+        Genes of the perturbation graph.
+
+    Raises
+    ------
+    InputError
+        There are not two halves of one task and seed, a perturbation is not in the data or has no role, or one with a
+        gene outside the graph is to be trained on or tested.
+    """
+    splits = sorted(read_splits(path), key=lambda split: split.half)
+    kinds = sorted({(split.task, split.seed) for split in splits})
+    if [split.half for split in splits] != [0, 1] or len(kinds) > 1:
+        raise InputError(f"{path}: holds {listed(splits)}; expected the halves 0 and 1 of one task and seed")
+    known, graph = pd.Index(list(labels)), _gene_set(covered)
+    for split in splits:
+        used = split.roles[split.roles.isin(["train", "validation", "test"])].index
+        for wrong, what in (
+            (split.roles.index.difference(known), "not in the data; take out these rows"),
+            (known.difference(split.roles.index), "without a role; give them one, such as left_out"),
+            (
+                used[[not _is_covered(label, graph) for label in used]],
+                "of genes outside the graph: call these not_covered",
+            ),
+        ):
+            if len(wrong):
+                raise InputError(f"{path}, half {split.half}: {listed(wrong)}: {what}")
+    return splits[0], splits[1]
+
+
+def _swapped_halves(task: str, roles: dict[str, str], tested: list[str], seed: int) -> tuple[Split, Split]:
+    """Both splits, in which the perturbations `tested`, sorted, are dealt out; the others keep their role."""
+    _check_seed(seed)
+    generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
+    shuffled = [tested[position] for position in generator.permutation(len(tested))]
+    middle = (len(shuffled) + 1) // 2
+    halves = (shuffled[:middle], shuffled[middle:])
+    made = []
+    for half, (test, train) in enumerate((halves, halves[::-1])):
+        n_validation = max(1, (len(train) + 5) // 10)
+        dealt = dict.fromkeys(test, "test") | dict.fromkeys(train, "train")
+        dealt |= dict.fromkeys(train[:n_validation], "validation")
+        made.append(Split(task, half, int(seed), pd.Series(roles | dealt)))
+    check_no_leak(made)
+    return made[0], made[1]
+
+
+def _check(split: Split) -> None:
+    """Raise InputError unless `split` is what `Split` promises; its labels are checked already."""
+    check_choice("task", split.task, TASKS)
+    check_choice("half", split.half, (0, 1))
+    _check_seed(split.seed)
+    for label, role in split.roles.items():
+        check_choice(f"{split}: role of {label!r}", role, ROLES)
+    counts = {role: len(split.labels(role)) for role in ROLES}
+    for role in ("train", "validation", "test"):
+        if not counts[role]:
+            raise InputError(
+                f"{split} has no perturbation of role {role!r} (of {len(split.roles)}: "
+                f"{', '.join(f'{n} {name}' for name, n in counts.items())}); at least 1 more is needed"
+            )
+    tested = split.labels("test")
+    if split.task == "combinations":
+        singles = [label for label in tested if len(genes_of(label)) == 1]
+        if singles:
+            raise InputError(
+                f"{split} tests {len(singles)} single perturbation(s): {listed(singles)}; in this task the singles are "
+                "for training (the task 'unseen' tests singles)"
+            )
+        return
+    for role in ("train", "validation"):
+        seen = {gene: label for label in split.labels(role) for gene in genes_of(label)}
+        for label in tested:
+            for gene in genes_of(label):
+                if gene in seen:
+                    raise InputError(
+                        f"{split}: {label!r} is tested as unseen, but its gene {gene} is also in {seen[gene]!r}, whose "
+                        f"role is {role!r}; give the latter the role 'left_out'"
+                    )
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed is {seed!r}; it must be a whole number, 0 or larger")
+
+
+def _gene_set(covered: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(covered, str):
+        raise InputError(f"covered is the text {covered!r}; expected a collection of genes")
+    return None if covered is None else frozenset(covered)
+
+
+def _is_covered(label: str, covered: frozenset[str] | None) -> bool:
+    return covered is None or covered.issuperset(genes_of(label))

@@ -1,0 +1,1 @@
+"""What only the paper needs: its sweeps, comparisons, tables, claims and figures."""

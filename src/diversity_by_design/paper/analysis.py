@@ -1,0 +1,97 @@
+"""What the numbered scripts have in common: their options, the prepared data set, and the folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diversity_by_design import cli, datasets
+from diversity_by_design.datasets import PreparedDataset
+from diversity_by_design.running.results import ResultFolder
+
+Parameters = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an analysis works with.
+
+    Attributes
+    ----------
+    prepared : PreparedDataset
+    folder : ResultFolder
+        Where tables and figures go.
+    seed, workers : int
+    """
+
+    prepared: PreparedDataset
+    folder: ResultFolder
+    seed: int
+    workers: int
+
+
+def script(
+    analyse: Callable[[Run], None],
+    *,
+    name: str,
+    title: str,
+    parameters: Parameters | Callable[[PreparedDataset, Path], Parameters] | None = None,
+) -> None:
+    """Run an analysis as a command-line program.
+
+    The data set is prepared if need be, the folder ``<output>/<data set>/<name>`` opened, and `analyse` called,
+    unless the folder is complete already.
+
+    Parameters
+    ----------
+    analyse : callable
+        Does the work; its docstring is the help text.
+    name, title : str
+        Of the analysis; `name` is that of its script.
+    parameters : mapping, or function that makes one, optional
+        What else the results depend on. A function is given the prepared data set and the folder of all its results,
+        so that results of other analyses can be among these.
+    """
+
+    def main(
+        dataset: cli.DatasetOption = cli.DATASET,
+        seed: cli.SeedOption = 0,
+        output: cli.OutputOption = cli.RESULTS,
+        workers: cli.WorkersOption = cli.CORES,
+        force: cli.ForceOption = False,
+        perturbation_key: cli.PerturbationKeyOption = None,
+        control_label: cli.ControlLabelOption = None,
+        cells_per_perturbation: cli.CellsPerPerturbationOption = None,
+        genes: cli.GenesOption = None,
+        min_genes_per_cell: cli.MinGenesPerCellOption = None,
+    ) -> None:
+        prepared = datasets.load(
+            dataset,
+            data_dir=cli.data_dir(),
+            perturbation_key=perturbation_key,
+            control_label=control_label,
+            cells_per_perturbation=cells_per_perturbation,
+            genes=genes,
+            min_genes_per_cell=min_genes_per_cell,
+            seed=seed,
+        )
+        results = output / prepared.name
+        folder = ResultFolder(
+            results / name,
+            analysis=name,
+            title=title,
+            dataset=prepared,
+            seed=seed,
+            parameters=parameters(prepared, results) if callable(parameters) else parameters or {},
+            force=force,
+        )
+        if folder.complete:
+            print(f"{folder.path}: already complete; --force runs it anew")
+            return
+        analyse(Run(prepared, folder, seed, workers))
+        folder.finish()
+        print(f"results: {folder.path}")
+
+    main.__doc__ = analyse.__doc__
+    cli.script(main)

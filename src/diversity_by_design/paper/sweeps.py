@@ -1,0 +1,341 @@
+"""The real-data parameter sweeps of appendix A.
+
+Each sweep degrades a data set along one parameter of table 1 and asks, for every
+perturbation, how well the mean of all perturbed cells, mu_all, predicts it. Only
+n_0, n_p and mu_l choose cells; the other sweeps need the statistics alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design import metrics
+from diversity_by_design.baselines import label_generator, sorted_members
+from diversity_by_design.degs import DegScores, deg_scores
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.executors import map_threads
+from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.weights import deg_weights
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+BETAS = np.round(np.arange(0, 2.05, 0.1), 1)
+K_REPLICATES = 10
+DELTA_WIDTH, DELTA_STEP = 0.2, 0.1
+DECILES = 10
+
+# Perturbations scored at a time: the arrays of some thousand genes stay in the cache.
+_BLOCK_ROWS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class SweepData:
+    """What the sweeps start from: the cells, and what follows from all of them.
+
+    Attributes
+    ----------
+    matrix : sparse matrix or array (cells, genes)
+        log1p expression.
+    labels : str array (cells,)
+    cells : pandas.Index (cells,)
+    library_size : array (cells,)
+        Total counts of each cell.
+    statistics : PerturbationStatistics
+    vs_rest, vs_control : DegScores
+    seed : int
+    workers : int or None
+    strength : {"vs_rest", "vs_control"}
+        Which DEGs tell a perturbation's strength (delta) and a gene's (epsilon).
+    """
+
+    matrix: Any
+    labels: npt.NDArray[np.object_]
+    cells: pd.Index
+    library_size: npt.NDArray[Any]
+    statistics: PerturbationStatistics
+    vs_rest: DegScores
+    vs_control: DegScores
+    seed: int = 0
+    workers: int | None = None
+    strength: str = "vs_rest"
+
+    @classmethod
+    def from_anndata(cls, adata: AnnData, seed: int = 0, workers: int | None = None) -> SweepData:
+        """From a prepared data set with ``obs["condition"]`` and ``obs["ncounts"]``."""
+        statistics = PerturbationStatistics.from_anndata(adata, workers=workers)
+        return cls(
+            matrix=adata.X,
+            labels=adata.obs["condition"].astype(str).to_numpy(object),
+            cells=adata.obs_names,
+            library_size=adata.obs["ncounts"].to_numpy(),
+            statistics=statistics,
+            vs_rest=deg_scores(statistics, "rest", workers=workers),
+            vs_control=deg_scores(statistics, "control", workers=workers),
+            seed=seed,
+            workers=workers,
+        )
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """DEG weights from all cells (labels, genes)."""
+        return deg_weights(self.vs_rest)
+
+    @cached_property
+    def deg_masks(self) -> dict[str, npt.NDArray[np.bool_] | None]:
+        """Genes of each group that the metrics are computed on (labels, genes); None for all of them."""
+        return {"all": None, "degs_vs_control": self.vs_control.is_deg, "degs_vs_rest": self.vs_rest.is_deg}
+
+    @property
+    def strength_scores(self) -> DegScores:
+        """The DEG scores that `strength` names."""
+        return self.vs_rest if self.strength == "vs_rest" else self.vs_control
+
+    @cached_property
+    def members(self) -> dict[str, npt.NDArray[np.intp]]:
+        """Positions of each label's cells, in the order of their names."""
+        return dict(sorted_members(self.labels, self.cells))
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Random numbers that depend on the seed and the purpose only."""
+        return label_generator(self.seed, purpose)
+
+    def statistics_of(self, chosen: Mapping[str, npt.NDArray[np.intp]]) -> PerturbationStatistics:
+        """Statistics of the chosen cells (positions by label)."""
+        labels = np.full(len(self.labels), None, object)
+        for label, cells in chosen.items():
+            labels[cells] = label
+        return PerturbationStatistics.from_matrix(
+            self.matrix,
+            labels,
+            self.statistics.genes,
+            control=self.statistics.control,
+            cells=self.cells,
+            workers=self.workers,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One degraded data set: what mu_all is scored on.
+
+    Attributes
+    ----------
+    value : float
+        Of the parameter.
+    statistics : PerturbationStatistics
+        Of the degraded data; labels are some of the original's.
+    control_mean : array (genes,)
+    replicate : int
+    columns : int array, optional
+        Genes to use, the same for all perturbations.
+    mask : bool array (labels, genes), optional
+        Genes to use of each perturbation.
+    """
+
+    value: float
+    statistics: PerturbationStatistics
+    control_mean: FloatArray
+    replicate: int = 0
+    columns: npt.NDArray[np.intp] | None = None
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+def log2_grid(least: int, most: int) -> list[int]:
+    """Powers of two from `least` to `most`, and `most` itself.
+
+    Examples
+    --------
+    >>> log2_grid(2, 20)
+    [2, 4, 8, 16, 20]
+    """
+    grid = [2**exponent for exponent in range(64) if least <= 2**exponent < most]
+    return [*grid, most]
+
+
+def sweep_g(data: SweepData) -> Iterator[Setting]:
+    """Random genes: 2, 4, ... up to all."""
+    by_name = np.argsort(data.statistics.genes.astype(str).to_numpy(), kind="stable")
+    for g in log2_grid(2, len(by_name)):
+        chosen = data.generator(f"g {g}").choice(by_name, g, replace=False)
+        yield Setting(g, data.statistics, data.statistics.control_mean, columns=np.sort(chosen))
+
+
+def sweep_n_0(data: SweepData) -> Iterator[Setting]:
+    """Random control cells: 1, 2, 4, ... up to all."""
+    control = str(data.statistics.control)
+    cells = data.members[control]
+    for n in log2_grid(1, len(cells)):
+        chosen = data.generator(f"n_0 {n}").choice(cells, n, replace=False)
+        sample = data.statistics_of({control: chosen})
+        yield Setting(n, data.statistics, sample.control_mean)
+
+
+def sweep_n_p(data: SweepData) -> Iterator[Setting]:
+    """Random cells of every perturbation: 2, 4, ... up to what the smallest has."""
+    for n in log2_grid(2, int(data.statistics.n_cells.min())):
+        chosen = {
+            label: data.generator(f"n_p {n} {label}").choice(data.members[label], n, replace=False)
+            for label in data.statistics.labels
+        }
+        yield Setting(n, data.statistics_of(chosen), data.statistics.control_mean)
+
+
+def sweep_k(data: SweepData) -> Iterator[Setting]:
+    """Random perturbations: 1, 2, 4, ... up to all, ten draws each; all of them can be drawn in one way only."""
+    labels = data.statistics.labels
+    for k in log2_grid(1, len(labels)):
+        for replicate in range(K_REPLICATES if k < len(labels) else 1):
+            chosen = data.generator(f"k {k} {replicate}").choice(len(labels), k, replace=False)
+            part = data.statistics.select(labels=labels[np.sort(chosen)])
+            yield Setting(k, part, part.control_mean, replicate)
+
+
+def sweep_beta(data: SweepData) -> Iterator[Setting]:
+    """Control moved along the line from mu_all (0) through mu_c (1) to twice the bias (2)."""
+    centre = data.statistics.perturbed_mean
+    bias = data.statistics.control_mean - centre
+    for beta in BETAS:
+        yield Setting(beta, data.statistics, centre + beta * bias)
+
+
+def sweep_delta(data: SweepData) -> Iterator[Setting]:
+    """Perturbations in overlapping windows of their rank by number of DEGs; the value is the window's middle.
+
+    Perturbations with equally many DEGs are ranked by their mean absolute t.
+    """
+    scores = data.strength_scores
+    order = np.lexsort((np.abs(scores.t).mean(axis=1), scores.n_degs))
+    rank = np.empty(len(order))
+    rank[order] = np.arange(len(order)) / max(1, len(order) - 1)
+    for low in np.arange(0, 1 - DELTA_WIDTH + DELTA_STEP / 2, DELTA_STEP):
+        # The tolerance keeps perturbations that lie on a boundary, the strongest of all among them.
+        inside = (rank >= low - 1e-9) & (rank <= low + DELTA_WIDTH + 1e-9)
+        if inside.any():
+            part = data.statistics.select(labels=data.statistics.labels[inside])
+            yield Setting(round(low + DELTA_WIDTH / 2, 3), part, part.control_mean)
+
+
+def sweep_epsilon(data: SweepData) -> Iterator[Setting]:
+    """Each perturbation's genes in deciles of their absolute t; the value is the decile's middle."""
+    genes = data.statistics.genes.astype(str).to_numpy()
+    by_name = np.argsort(genes, kind="stable")
+    order = by_name[np.argsort(np.abs(data.strength_scores.t[:, by_name]), axis=1, kind="stable")]
+    decile = np.empty(order.shape, np.int64)
+    np.put_along_axis(decile, order, np.arange(len(genes))[None] * DECILES // len(genes), axis=1)
+    for number in range(DECILES):
+        mask = decile == number
+        if mask.any():
+            yield Setting(_middle(number), data.statistics, data.statistics.control_mean, mask=mask)
+
+
+def sweep_mu_l(data: SweepData) -> Iterator[Setting]:
+    """Each label's cells, control's too, in deciles of their library size; the value is the decile's middle."""
+    for number in range(DECILES):
+        chosen = {}
+        for label, cells in data.members.items():
+            ordered = cells[np.argsort(data.library_size[cells], kind="stable")]
+            inside = np.arange(len(cells)) * DECILES // len(cells) == number
+            if inside.any():
+                chosen[label] = ordered[inside]
+        part = data.statistics_of(chosen)
+        if len(part.labels) and part.n_control:
+            yield Setting(_middle(number), part, part.control_mean)
+
+
+SWEEPS: Mapping[str, Callable[[SweepData], Iterator[Setting]]] = MappingProxyType(
+    {
+        "epsilon": sweep_epsilon,
+        "g": sweep_g,
+        "n_p": sweep_n_p,
+        "beta": sweep_beta,
+        "delta": sweep_delta,
+        "n_0": sweep_n_0,
+        "k": sweep_k,
+        "mu_l": sweep_mu_l,
+    }
+)
+LOGARITHMIC = frozenset({"g", "n_p", "n_0", "k"})
+
+
+def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
+    """Score mu_all on every setting of a sweep.
+
+    Parameters
+    ----------
+    parameter : str
+        A key of `SWEEPS`, named as in table 1.
+    data : SweepData
+
+    Returns
+    -------
+    DataFrame, a row per setting and perturbation
+        `parameter`, `value`, `replicate`, `perturbation`; `pearson_delta`, `mse` and `mae`, each with the
+        suffix `_all`, `_degs_vs_control` or `_degs_vs_rest`, with changes from control; `wmse` and
+        `weighted_r2_delta` (changes from mu_all). DEGs and weights are those of the whole data set,
+        restricted to the genes used. NaN where a metric is undefined.
+    """
+    if parameter not in SWEEPS:
+        raise InputError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")
+    return pd.concat(
+        [score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True
+    )
+
+
+def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
+    """Rows of `run_sweep` for one setting."""
+    labels = setting.statistics.labels
+    original = data.statistics.labels.get_indexer(labels)
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(labels), _BLOCK_ROWS)]
+    # What all blocks need is computed here: threads that ask for it at the same time would each compute it.
+    _ = data.weights, data.deg_masks, setting.statistics.mean, setting.statistics.perturbed_mean
+    scored = map_threads(lambda rows: _score_rows(setting, data, rows, original[rows]), blocks, data.workers)
+    table = {
+        "parameter": parameter,
+        "value": setting.value,
+        "replicate": setting.replicate,
+        "perturbation": labels,
+    }
+    return pd.DataFrame(table | {name: np.concatenate([part[name] for part in scored]) for name in scored[0]})
+
+
+def _score_rows(
+    setting: Setting, data: SweepData, rows: slice, original: npt.NDArray[np.intp]
+) -> dict[str, FloatArray]:
+    columns = slice(None) if setting.columns is None else setting.columns
+    truth = setting.statistics.mean[rows][:, columns]
+    prediction = setting.statistics.perturbed_mean[columns]
+    control = setting.control_mean[columns]
+    used = None if setting.mask is None else setting.mask[rows]
+    scores: dict[str, FloatArray] = {}
+    for group, is_deg in data.deg_masks.items():
+        mask = used
+        if is_deg is not None:
+            mask = is_deg[original][:, columns]
+            mask = mask if used is None else mask & used
+        scores[f"pearson_delta_{group}"] = metrics.pearson_delta(truth, prediction, control, mask)
+        scores[f"mse_{group}"] = metrics.mse(truth, prediction, mask)
+        scores[f"mae_{group}"] = metrics.mae(truth, prediction, mask)
+    weights = _restricted(data.weights[original][:, columns], used)
+    scores["wmse"] = metrics.wmse(truth, prediction, weights)
+    scores["weighted_r2_delta"] = metrics.r2_delta(truth, prediction, prediction, weights)
+    return scores
+
+
+def _restricted(weights: FloatArray, used: npt.NDArray[np.bool_] | None) -> FloatArray:
+    """Weights of the genes used, summing to one again; NaN where none of these has any weight."""
+    kept = weights if used is None else np.where(used, weights, 0.0)
+    totals = kept.sum(axis=1, keepdims=True)
+    return kept / np.where(totals > 0, totals, np.nan)
+
+
+def _middle(decile: int) -> float:
+    return round((decile + 0.5) / DECILES, 3)

@@ -1,0 +1,54 @@
+"""Where work runs: this process and its threads, processes of this machine, or a Dask cluster."""
+
+from __future__ import annotations
+
+from diversity_by_design.running.executors.dask_cluster import DaskCluster
+from diversity_by_design.running.executors.interface import (
+    Executor,
+    Outcome,
+    ThisProcess,
+    attempt,
+    available_cores,
+    map_threads,
+)
+from diversity_by_design.running.executors.local import LocalProcesses
+
+__all__ = [
+    "DaskCluster",
+    "Executor",
+    "LocalProcesses",
+    "Outcome",
+    "ThisProcess",
+    "attempt",
+    "available_cores",
+    "executor",
+    "map_threads",
+]
+
+
+def executor(workers: int | None = None, scheduler: str | None = None) -> Executor:
+    """Place where work runs, from the options ``--workers`` and ``--scheduler``.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes of this machine (default: as many as cores); for one, work runs in this process. Unused with
+        `scheduler`.
+    scheduler : str, optional
+        Address of the scheduler of a Dask cluster, such as ``"tcp://10.0.0.1:8786"``.
+
+    Raises
+    ------
+    InputError
+        `workers` is less than 1. No scheduler answers at the address.
+
+    Examples
+    --------
+    >>> with executor(workers=1) as place:
+    ...     [outcome.value for _, outcome in place.run(pow, [2, 3], shared=(2,))]
+    [4, 9]
+    """
+    if scheduler is not None:
+        return DaskCluster(scheduler)
+    workers = available_cores() if workers is None else workers
+    return ThisProcess() if workers == 1 else LocalProcesses(workers)

@@ -1,0 +1,141 @@
+"""What executors have in common: tasks in, outcomes out; threads, and work in this process."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use (not all that the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> list[Result]:
+    """Results of `function` for every task, in the order of the tasks.
+
+    Meant for functions that release the interpreter's lock, as NumPy, SciPy and compiled kernels do.
+
+    Parameters
+    ----------
+    function : callable
+    tasks : iterable
+    workers : int, optional
+        Threads (default: as many as cores).
+    """
+    tasks = list(tasks)
+    workers = min(workers or available_cores(), len(tasks))
+    if workers <= 1:
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, tasks))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes
+    ----------
+    value : object
+        What the function returned; None if it failed.
+    error : str
+        Type and message of what went wrong; empty if nothing did.
+    traceback : str
+        Where it went wrong, as Python prints it; empty if unknown.
+    """
+
+    value: Any = None
+    error: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def failure(cls, error: BaseException) -> Outcome:
+        """Outcome of a task that raised `error`."""
+        return cls(
+            error=f"{type(error).__name__}: {error}".removesuffix(": "),
+            traceback="".join(traceback.format_exception(error)),
+        )
+
+
+def attempt(function: Callable[..., Any], task: Any, shared: tuple = ()) -> Outcome:
+    """Outcome of ``function(task, *shared)``, whatever happens.
+
+    Examples
+    --------
+    >>> attempt(int, "7").value, attempt(int, "seven").error
+    (7, "ValueError: invalid literal for int() with base 10: 'seven'")
+    """
+    try:
+        return Outcome(function(task, *shared))
+    except Exception as error:
+        return Outcome.failure(error)
+
+
+class Executor(ABC):
+    """A place where many independent tasks run; a context manager, which ends what still runs.
+
+    Results must not depend on the place: a task carries its own seed. See `executor` for a choice by options.
+    """
+
+    @abstractmethod
+    def run(
+        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Call ``function(task, *shared)`` for every task; yield position and outcome of each as it is done.
+
+        Parameters
+        ----------
+        function : callable
+            Of a module, so that another process finds it.
+        tasks : iterable
+            Anything that can be pickled; taken a few at a time.
+        shared : tuple
+            Further arguments, the same for all tasks; sent to each worker once.
+
+        Yields
+        ------
+        index : int
+            Position of the task in `tasks`. The order is that in which tasks are done.
+        outcome : Outcome
+            A task that fails, or that keeps killing its worker, has an `error`; the others go on.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what still runs."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class ThisProcess(Executor):
+    """Tasks run here, one after the other."""
+
+    def run(
+        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See `Executor.run`."""
+        for index, task in enumerate(tasks):
+            yield index, attempt(function, task, shared)
+
+    def close(self) -> None:
+        """Do nothing: nothing runs between two outcomes."""
+
+
+def given_up(what: str) -> Outcome:
+    """Outcome of a task that keeps killing its worker."""
+    return Outcome(error=f"{what}, most often for want of memory: use fewer workers, or smaller tasks")

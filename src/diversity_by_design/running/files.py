@@ -1,0 +1,96 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from diversity_by_design.errors import InputError, listed
+
+FLOAT_FORMAT = "%.10g"
+
+# What a disk reports without naming a file: full, over quota, file too large, read-only, broken.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what is written there becomes `path` once the block has ended well.
+
+    The folder is made if needed. If the block raises, the temporary file is removed and an earlier `path` stays as it
+    was. The temporary name ends as `path` does, since many writers choose their format by it.
+
+    Raises
+    ------
+    InputError
+        The disk is full, or the folder cannot be written to; the message names the file. Errors about other files pass
+        through unchanged.
+
+    Examples
+    --------
+    >>> with atomic_path(Path("numbers.txt")) as temporary:  # doctest: +SKIP
+    ...     temporary.write_text("1 2 3")
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        about_target = error.filename is not None and Path(os.fsdecode(error.filename)) in (
+            temporary,
+            path,
+            *path.parents,
+        )
+        if not about_target and error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); what was finished before is kept: make room or allow writing "
+            "there, or choose another folder, and run the same command again",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all (see `atomic_path`)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index, floats to ten significant digits, undefined values empty.
+
+    Raises
+    ------
+    InputError
+        The index holds information, which would be lost, or a column name occurs twice.
+    """
+    if frame.index.nlevels > 1 or frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index.dtype):
+        raise ValueError(
+            f"{path.name}: the table's index ({frame.index.names}) would be lost; make it columns with reset_index()"
+        )
+    if not frame.columns.is_unique:
+        raise ValueError(
+            f"{path.name}: column names occur twice: {listed(frame.columns[frame.columns.duplicated()].unique())}"
+        )
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Read a table as `write_csv` wrote it; only empty fields are undefined, so a gene may be called ``NA``."""
+    return pd.read_csv(
+        path,
+        dtype=dict(dtypes) if dtypes else None,
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )

@@ -1,0 +1,160 @@
+"""The script that runs all analyses, with small stand-ins for them."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.running import records
+
+SCRIPT = Path(__file__).parents[2] / "analyses" / "reproduce.py"
+
+
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reproduce"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+reproduce = load_script()
+
+
+@pytest.fixture
+def scripts(tmp_path) -> Path:
+    """Folder with a stand-in for each analysis, which writes its arguments to a file named after it."""
+    folder = tmp_path / "analyses"
+    folder.mkdir()
+    for name in reproduce.ANALYSES:
+        (folder / f"{name}.py").write_text(
+            "import pathlib, sys\npathlib.Path(__file__).with_suffix('.ran').write_text(' '.join(sys.argv[1:]))\n"
+        )
+    return folder
+
+
+def ran(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.ran"))
+
+
+def test_steps_are_the_scripts_that_exist_in_order(scripts):
+    assert [step.name for step in reproduce.steps(scripts)] == list(reproduce.ANALYSES)
+    (scripts / "3_niche_sensitivity.py").unlink()
+    assert "3_niche_sensitivity" not in [step.name for step in reproduce.steps(scripts)]
+
+
+def test_only_selects_by_number(scripts):
+    names = [step.name for step in reproduce.steps(scripts, only="3, 2")]
+    assert names == ["2_real_data_sweeps", "3_niche_sensitivity"]
+
+
+@pytest.mark.parametrize("only", ["9", "2,9", "", "2_real_data_sweeps"])
+def test_unknown_number_is_refused_with_those_that_exist(scripts, only):
+    with pytest.raises(InputError, match=r"no analysis has the number .*; there are 1 \(Synthetic sweep\), 2 "):
+        reproduce.steps(scripts, only=only)
+
+
+def test_every_script_gets_the_same_arguments(scripts):
+    assert reproduce.run_steps(reproduce.steps(scripts), ["--dataset", "demo", "--seed", "3"]) == {}
+    assert ran(scripts) == sorted(reproduce.ANALYSES)
+    assert {path.read_text() for path in scripts.glob("*.ran")} == {"--dataset demo --seed 3"}
+
+
+def test_options_of_one_script_reach_it_alone(scripts):
+    options = {"1_synthetic_sweep": ["--n-datasets", "4"]}
+    assert reproduce.run_steps(reproduce.steps(scripts, options=options), ["--seed", "3"]) == {}
+    assert (scripts / "1_synthetic_sweep.ran").read_text() == "--seed 3 --n-datasets 4"
+    assert (scripts / "2_real_data_sweeps.ran").read_text() == "--seed 3"
+
+
+@pytest.mark.parametrize(
+    ("complete", "parameters", "reduced", "stays"),
+    [
+        (True, {"n_datasets": 10_000, "max_entries": None}, reproduce.REDUCED, True),
+        (True, {"n_datasets": 400, "max_entries": None}, reproduce.REDUCED, True),
+        (False, {"n_datasets": 10_000, "max_entries": None}, reproduce.REDUCED, False),
+        (True, reproduce.REDUCED, reproduce.REDUCED, False),
+        (True, {"epochs": 10, "training_cells": None}, reproduce.REDUCED_TRAINING, True),
+        (True, reproduce.REDUCED_TRAINING, reproduce.REDUCED_TRAINING, False),
+    ],
+)
+def test_a_finished_run_of_another_size_is_recognised(tmp_path, complete, parameters, reduced, stays):
+    assert not reproduce.has_another(tmp_path, reduced)
+    record = dict.fromkeys(records.FIELDS) | {
+        "complete": complete,
+        "parameters": parameters,
+        "tables": [],
+        "figures": [],
+    }
+    (tmp_path / records.RECORD).write_text(json.dumps(record))
+    assert reproduce.has_another(tmp_path, reduced) == stays
+
+
+def test_failure_is_reported_and_the_others_go_on(scripts, capfd):
+    (scripts / "2_real_data_sweeps.py").write_text("raise SystemExit(2)")
+    assert reproduce.run_steps(reproduce.steps(scripts), []) == {"2_real_data_sweeps": 2}
+    assert ran(scripts) == [
+        "1_synthetic_sweep",
+        "3_niche_sensitivity",
+        "4_train_gears",
+        "5_compare_models",
+    ]
+    assert "2_real_data_sweeps failed with exit code 2; the others go on" in capfd.readouterr().err
+
+
+def test_unknown_data_set_runs_nothing(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--dataset", "norman", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "norman19" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("reproduce", sys.argv[1])
+reproduce = sys.modules["reproduce"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reproduce)
+with reproduce.cli.exit_on_error():
+    reproduce.run_steps(reproduce.steps(Path(sys.argv[2])), [])
+"""
+
+WAITING = """
+import pathlib, time
+here = pathlib.Path(__file__)
+try:
+    here.with_suffix(".started").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    here.with_suffix(".tidied").touch()
+    raise SystemExit(130)
+"""
+
+
+def test_interruption_lets_the_analysis_tidy_up_and_runs_no_other(scripts):
+    (scripts / "1_synthetic_sweep.py").write_text(WAITING)
+    command = [sys.executable, "-c", INTERRUPTED, str(SCRIPT), str(scripts)]
+    # A group of its own, so that the signal reaches parent and child as Ctrl-C in a terminal does.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not (scripts / "1_synthetic_sweep.started").exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "the same command goes on where it was" in printed
+    assert "Traceback" not in printed
+    assert (scripts / "1_synthetic_sweep.tidied").exists()
+    assert ran(scripts) == []

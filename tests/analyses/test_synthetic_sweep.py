@@ -1,0 +1,369 @@
+"""Analysis 1 as a user runs it: small sweeps of a small screen, resumed, refused, and with bad input."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from examples import write_counts
+
+from diversity_by_design import cli
+from diversity_by_design.errors import InputError
+from diversity_by_design.simulator.config import SIGMA_L
+from diversity_by_design.simulator.estimation import estimate_from_file
+from diversity_by_design.simulator.gene_source import gene_source
+from diversity_by_design.simulator.parameters import GeneParameters
+from diversity_by_design.simulator.simulation import simulate
+
+mpl.use("Agg")
+
+NAME = "1_synthetic_sweep"
+RANGES = {"g": (60, 100), "n-0": (10, 60), "n-p": (4, 12), "k": (3, 9), "delta": (0.05, 0.2)}
+SMALL = [text for name, (low, high) in RANGES.items() for text in (f"--{name}", str(low), str(high))]
+SMALL += ["--n-datasets", "24", "--workers", "1"]
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("synthetic_sweep", ROOT / "analyses" / f"{NAME}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["synthetic_sweep"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory) -> Path:
+    """Raw counts of a small screen of 120 genes."""
+    return write_counts(tmp_path_factory.mktemp("own") / "own.h5ad", n_genes=120)
+
+
+class Ended(Exception):
+    """The script ended with an exit code."""
+
+
+def run(screen: Path, output: Path, *options: str) -> Path:
+    """Run the script in this process; the folder of results."""
+    arguments = ["--dataset", str(screen), "--perturbation-key", "guide", "--min-genes-per-cell", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBD_DATA_DIR", str(screen.parent / "data"))
+        patch.setattr(sys, "argv", [f"{NAME}.py", *arguments, "--output", str(output), *options])
+        try:
+            cli.script(script.main)
+        except SystemExit as ended:
+            if ended.code:
+                raise Ended(ended.code) from ended
+    return output / "own" / NAME
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(screen, tmp_path_factory) -> Path:
+    return run(screen, tmp_path_factory.mktemp("finished"), *SMALL)
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Leave out what takes most of the time."""
+    monkeypatch.setattr(script, "write_gene_parameters", lambda *arguments: None)
+    monkeypatch.setattr(script, "write_sweep", lambda folder, sweep, *others: folder.table("simulations", sweep))
+
+
+def test_results(finished):
+    sweep = pd.read_csv(finished / "simulations.csv")
+    assert sweep["dataset"].tolist() == list(range(24))
+    stored = pd.read_parquet(finished / "simulations.parquet")
+    # Text does not tell whole numbers from others.
+    pd.testing.assert_frame_equal(sweep.drop(columns="error"), stored.drop(columns="error"), check_dtype=False)
+    assert sweep["g"].between(60, 100).all() and sweep["k"].between(3, 9).all()
+    assert len(pd.read_csv(finished / "table2.csv")) == 12
+    correlations = pd.read_csv(finished / "correlations.csv")
+    assert len(correlations) == 96
+    beta = correlations.query("metric == 'mse' and gene_group == 'all' and parameter == 'beta'").iloc[0]
+    assert beta["ours"] == pytest.approx(sweep["beta"].corr(sweep["mse_all"]))
+    n_0 = correlations.query("metric == 'mse' and gene_group == 'all' and parameter == 'n_0'").iloc[0]
+    assert n_0["ours"] == pytest.approx(np.log(sweep["n_0"]).corr(sweep["mse_all"]))
+    assert len(pd.read_csv(finished / "table3.csv")) == 16
+    captions = {figure["name"]: figure["caption"] for figure in record(finished)["figures"]}
+    assert "(the paper's: 0.54)" in captions["beta_pearson_delta"]
+    assert "moving average of 10 data sets" in captions["k_pearson_delta_affected"]
+
+
+def test_the_data_sets_genes_are_used_where_there_are_enough(finished, screen):
+    prepared = screen.parent / "data" / "own" / "processed.h5ad"
+    estimates = estimate_from_file(prepared)
+    used = GeneParameters.from_csv(finished / "gene_parameters.csv")
+    np.testing.assert_allclose(used.theta, estimates.gene_parameters().theta)
+    assert pd.read_csv(finished / "gene_estimates.csv")["gene"].tolist() == estimates.table["gene"].tolist()
+    sweep = pd.read_csv(finished / "simulations.csv")
+    np.testing.assert_allclose(sweep["sigma_l"], estimates.sigma_l)
+    assert estimates.sigma_l != SIGMA_L
+    assert record(finished)["parameters"]["gene_parameters"].startswith("fit, sha256:")
+
+
+def test_what_differs_from_the_paper_is_said(finished):
+    notes = " ".join(record(finished)["notes"])
+    assert "Simulated genes are those of own" in notes
+    assert "24 data sets instead of 10,000" in notes
+    assert "g from 60 to 100, linear instead of 1000 to 8192, linear" in notes
+    assert "beta" not in notes and "entries" not in notes
+
+
+def test_an_interrupted_analysis_goes_on_with_the_same_result(finished, screen, tmp_path, monkeypatch):
+    """With another number of workers, and after all but the gene parameters was lost."""
+    monkeypatch.setattr(script, "write_gene_parameters", lambda *arguments: None)
+    folder = tmp_path / "own" / NAME
+    shutil.copytree(finished, folder)
+    found = record(folder)
+    of_genes = {
+        "tables": ["gene_estimates", "library_sizes", "gene_parameters"],
+        "figures": ["gene_parameter_histograms", "gene_fits", "library_size_histograms", "control_and_perturbed"],
+    }
+    kept = {kind: [result for result in found[kind] if result["name"] in names] for kind, names in of_genes.items()}
+    (folder / "run.json").write_text(json.dumps(found | kept | {"complete": False}))
+    stems = {result["name"] for results in kept.values() for result in results} | {"run"}
+    for file in folder.iterdir():
+        if file.stem not in stems:
+            file.unlink()
+    run(screen, tmp_path, *SMALL, "--workers", "2")
+    again, before = contents(folder), contents(finished)
+    assert again.keys() == before.keys()
+    assert [name for name in before if again[name] != before[name]] == []
+    assert record(folder)["complete"]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_finished_analysis_is_not_run_again(finished, screen, capsys):
+    before = contents(finished) | {"run.json": (finished / "run.json").read_bytes()}
+    run(screen, finished.parents[1], *SMALL)
+    assert "already complete; --force runs it anew" in capsys.readouterr().out
+    after = contents(finished) | {"run.json": (finished / "run.json").read_bytes()}
+    del before["run.json"], after["run.json"]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "7"], "was made with other settings (seed: 42 there, 7 now)"),
+        (["--k", "3", "10"], "ranges.k.high: 9 there, 10 now"),
+        (["--parameters", "default"], "gene_parameters: sha256"),
+        (["--epsilon-scale", "log"], "ranges.epsilon.scale: linear there, log now"),
+    ],
+)
+@pytest.mark.usefixtures("without_figures")
+def test_a_sweep_of_another_configuration_is_refused_and_nothing_lost(options, message, finished, screen, capsys):
+    before = {file.name: file.read_bytes() for file in finished.iterdir()}
+    with pytest.raises(Ended, match="2"):
+        run(screen, finished.parents[1], *SMALL, *options)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ") and message in said and "--force" in said
+    assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_more_data_sets_continue_and_force_starts_anew(screen, tmp_path, monkeypatch):
+    simulated = []
+
+    def counting(task, *shared, **options):
+        simulated.append(task)
+        return simulate(task, *shared, **options)
+
+    monkeypatch.setattr("diversity_by_design.simulator.simulation.simulate", counting)
+    folder = run(screen, tmp_path, *SMALL, "--n-datasets", "4")
+    first = pd.read_csv(folder / "simulations.csv")
+    assert (len(first), len(simulated)) == (4, 4)
+    run(screen, tmp_path, *SMALL, "--n-datasets", "6")
+    second = pd.read_csv(folder / "simulations.csv")
+    assert (len(second), len(simulated)) == (6, 6)
+    pd.testing.assert_frame_equal(second.head(4), first)
+    run(screen, tmp_path, *SMALL, "--n-datasets", "6", "--force")
+    assert len(simulated) == 12
+    run(screen, tmp_path, *SMALL, "--n-datasets", "6", "--seed", "7", "--force")
+    assert not pd.read_csv(folder / "simulations.csv")["beta"].equals(second["beta"])
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_bounded_sweep_does_not_stand_in_the_way_of_a_whole_one(screen, tmp_path):
+    folder = run(screen, tmp_path, *SMALL, "--n-datasets", "3", "--max-entries", "6000")
+    bounded = pd.read_csv(folder / "simulations.csv")
+    assert ((bounded["n_0"] + bounded["k"] * bounded["n_p"]) * bounded["g"] <= 6000).all()
+    run(screen, tmp_path, *SMALL, "--n-datasets", "3")
+    assert sorted(file.name for file in folder.glob("*.parquet")) == [
+        "simulations.parquet",
+        "simulations_of_at_most_6000_entries.parquet",
+    ]
+
+
+def test_failed_data_sets_are_reported_and_tried_again(screen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script.ResultFolder, "figure", lambda *arguments, **options: None)
+
+    def failing(config, *shared, **options):
+        if config.k == 5:
+            raise RuntimeError("no luck")
+        return simulate(config, *shared, **options)
+
+    monkeypatch.setattr("diversity_by_design.simulator.simulation.simulate", failing)
+    with pytest.raises(Ended, match="1"):
+        run(screen, tmp_path, *SMALL)
+    folder = tmp_path / "own" / NAME
+    sweep = pd.read_csv(folder / "simulations.csv", keep_default_na=False, na_values=[""])
+    failed = sweep["k"] == 5
+    assert 0 < failed.sum() < 24
+    assert (sweep.loc[failed, "error"] == "RuntimeError: no luck").all()
+    assert f"{failed.sum()} of 24 data sets failed" in capsys.readouterr().err
+    assert not record(folder)["complete"]
+    captions = {table["name"]: table["caption"] for table in record(folder)["tables"]}
+    assert f"{failed.sum()} of 24 data sets failed" in captions["table2"]
+    assert pd.read_csv(folder / "table2.csv")["n"].max() == 24 - failed.sum()
+
+    monkeypatch.setattr("diversity_by_design.simulator.simulation.simulate", simulate)
+    run(screen, tmp_path, *SMALL)
+    assert record(folder)["complete"]
+    captions = {table["name"]: table["caption"] for table in record(folder)["tables"]}
+    assert "failed" not in captions["table2"]
+
+
+def test_all_data_sets_fail(screen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "write_gene_parameters", lambda *arguments: None)
+
+    def failing(*arguments, **options):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr("diversity_by_design.simulator.simulation.simulate", failing)
+    with pytest.raises(Ended, match="2"):
+        run(screen, tmp_path, *SMALL)
+    assert "error: all 24 data sets failed; the first: RuntimeError: no luck" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--k", "9", "3"], "the range of k cannot be used: the least value, 9, is above the largest, 3"),
+        (
+            ["--g", "60.5", "100"],
+            "the range of g cannot be used: an end of the range is 60.5; it must be a whole number",
+        ),
+        (["--epsilon", "1", "3"], "the range of epsilon cannot be used: epsilon is 1.0; it must be above 1"),
+        (["--delta", "0.5", "1.5"], "the range of delta cannot be used: delta is 1.5; it is a probability"),
+        (["--beta", "-1", "1"], "the range of beta cannot be used: beta is -1.0; it must be at least 0"),
+        (["--mu-l", "0", "5"], "the range of mu_l cannot be used: the least value is 0; on a log scale"),
+        (["--epsilon-scale", "cubic"], "scale is 'cubic'; it must be 'linear' or 'log'"),
+        (["--max-entries", "100"], "max_entries is 100, but the smallest data set of these ranges has"),
+        (["--device", "tpu"], "--device tpu: it must be cpu, cuda"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
+        (["--parameters", "missing.csv"], "no table of gene parameters at missing.csv"),
+        (["--parameters", "fit", "--g", "60", "500"], "data sets have up to 500 genes, but there are parameters of 1"),
+        (["--dataset", "norman20"], "no data set called 'norman20'"),
+    ],
+)
+def test_bad_input_is_explained(options, message, screen, tmp_path, capsys):
+    with pytest.raises(Ended, match="2"):
+        run(screen, tmp_path, *SMALL, *options)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.usefixtures("without_figures")
+def test_what_cannot_run_is_refused_and_nothing_lost(force, finished, screen, monkeypatch, capsys):
+    def no_gpu():
+        raise InputError("--device cuda needs an NVIDIA GPU")
+
+    monkeypatch.setattr("diversity_by_design.simulator.cuda.DataSetsInFlight", no_gpu)
+    before = {file.name: file.read_bytes() for file in finished.iterdir()}
+    with pytest.raises(Ended, match="2"):
+        run(screen, finished.parents[1], *SMALL, "--device", "cuda", *force)
+    assert "error: --device cuda needs an NVIDIA GPU" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="theta"), "no column theta; needed are gene, mu_control"),
+        (lambda table: table.assign(mu_control=np.nan), "mu_control is missing (NaN) for 120 of 120 genes"),
+        (lambda table: table.assign(theta=-1.0), "theta is negative for 120 of 120 genes"),
+        (lambda table: table.head(99), "data sets have up to 100 genes, but there are parameters of 99 only"),
+    ],
+)
+def test_bad_tables_of_gene_parameters_are_explained(change, message, screen, tmp_path, capsys):
+    file = tmp_path / "genes.csv"
+    change(GeneParameters.default(120).table).to_csv(file, index=False)
+    with pytest.raises(Ended, match="2"):
+        run(screen, tmp_path / "results", *SMALL, "--parameters", str(file))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said
+    assert not (tmp_path / "results" / "own" / NAME / "run.json").exists()
+
+
+class Prepared:
+    """A prepared data set, as far as `gene_source` looks at it."""
+
+    name = "own"
+
+    def __init__(self, path: Path, genes: int) -> None:
+        self.path = path
+        self.report = self
+        self.genes = genes
+
+
+@pytest.fixture(scope="module")
+def prepared(finished, screen) -> Prepared:
+    return Prepared(screen.parent / "data" / "own" / "processed.h5ad", 120)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "largest_g", "name", "note"),
+    [
+        (None, 100, "fit", "those of own"),
+        ("fit", 500, "fit", "those of own"),
+        (None, 500, "default", "not taken from own: it has 120 genes with counts, and data sets of up to 500"),
+        ("default", 100, "default", "not taken from own."),
+    ],
+)
+def test_where_genes_come_from(wanted, largest_g, name, note, prepared):
+    source = gene_source(wanted, prepared, largest_g)
+    assert source.name == name
+    assert note in source.note
+    if name == "fit":
+        assert len(source.parameters) <= 120
+        assert source.sigma_l == source.estimates.sigma_l != SIGMA_L
+    else:
+        pd.testing.assert_frame_equal(source.parameters.table, GeneParameters.default().table)
+        assert source.sigma_l == SIGMA_L
+
+
+def test_genes_without_counts_do_not_count(prepared):
+    """The file is said to have more genes than have counts; the fit is made, and found too small."""
+    source = gene_source(None, Prepared(prepared.path, 1000), 1000)
+    assert source.name == "default"
+    assert source.estimates is not None
+    assert f"it has {len(source.estimates.gene_parameters())} genes with counts" in source.note
+
+
+def test_genes_of_a_table(prepared, tmp_path):
+    GeneParameters.default(150, seed=4).to_csv(tmp_path / "genes.csv")
+    source = gene_source(str(tmp_path / "genes.csv"), prepared, 100)
+    assert source.name == "genes.csv"
+    assert "those of genes.csv" in source.note
+    assert source.sigma_l == SIGMA_L
+    assert len(source.parameters) == 150

@@ -1,0 +1,389 @@
+"""Splits: every perturbation is tested once, nothing leaks, and files made by hand are understood or refused."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.labels import checked_labels
+from diversity_by_design.models.splits import (
+    ROLES,
+    Split,
+    check_no_leak,
+    combination_splits,
+    genes_of,
+    make_splits,
+    read_halves,
+    read_splits,
+    unseen_splits,
+    write_splits,
+)
+
+# Names that tables, sorting and coverage may stumble over.
+GENES = ["A", "B", "C", "AA", "NA", "nan", "1", "HLA-A", "x,y", 'q"q', "Ärger", "RP11.1", "a", "b"]
+SEEDS = st.integers(0, 2**40)
+
+
+@st.composite
+def designs(draw):
+    """Labels of at least four singles and four combinations (each written either way round), in any order."""
+    singles = draw(st.lists(st.sampled_from(GENES), min_size=4, unique=True))
+    pairs = draw(st.lists(st.sampled_from(list(itertools.combinations(GENES, 2))), min_size=4, unique=True))
+    pairs = [draw(st.permutations(pair)) for pair in pairs]
+    return draw(st.permutations(singles + ["+".join(pair) for pair in pairs]))
+
+
+def of_size(labels, size):
+    return {label for label in labels if len(genes_of(label)) == size}
+
+
+def names(split, *roles):
+    return {label for role in roles for label in split.labels(role)}
+
+
+def table(*rows, header="perturbation,role,task,half,seed"):
+    return "\n".join([header, *rows]) + "\n"
+
+
+UNSEEN = ["A,train,unseen,0,3", "B,validation,unseen,0,3", "C,test,unseen,0,3"]
+
+
+@given(designs(), SEEDS)
+@pytest.mark.parametrize(("function", "size"), [(combination_splits, 2), (unseen_splits, 1)])
+def test_every_perturbation_of_the_task_is_tested_exactly_once(function, size, labels, seed):
+    splits = function(labels, seed)
+    assert [split.half for split in splits] == [0, 1]
+    assert sorted([*splits[0].labels("test"), *splits[1].labels("test")]) == sorted(of_size(labels, size))
+    n_first, n_second = (len(split.labels("test")) for split in splits)
+    assert n_first - n_second in (0, 1)
+    for split, other in (splits, splits[::-1]):
+        # Halves are swapped: what one tests is what the other has for training and validation, besides singles.
+        dealt = names(split, "train", "validation") & of_size(labels, size)
+        assert dealt == names(other, "test")
+        assert len(split.labels("validation")) == max(1, int(np.floor(0.1 * len(dealt) + 0.5)))
+        assert names(split, "validation") <= dealt
+
+
+@given(designs(), SEEDS, st.sets(st.sampled_from(GENES)))
+@pytest.mark.parametrize("task", ["combinations", "unseen", "auto"])
+def test_roles_partition_the_labels_and_nothing_leaks(task, labels, seed, covered):
+    outside = {label for label in labels if not set(genes_of(label)) <= covered}
+    usable = [label for label in labels if label not in outside]
+    enough = {"combinations": len(of_size(usable, 2)) >= 4, "unseen": len(of_size(usable, 1)) >= 4}
+    expected = task if task != "auto" else "combinations" if enough["combinations"] else "unseen"
+    if not enough[expected]:
+        with pytest.raises(InputError, match=f"the task '{expected}' needs at least 4"):
+            make_splits(task, labels, seed, covered=covered)
+        return
+    for split in make_splits(task, labels, seed, covered=covered):
+        assert split.task == expected
+        assert split.roles.index.tolist() == sorted(labels)
+        assert sorted(label for role in ROLES for label in split.labels(role)) == sorted(labels)
+        assert names(split, "not_covered") == outside
+        if expected == "combinations":
+            assert of_size(usable, 1) <= names(split, "train")
+            assert names(split, "left_out") == set()
+        else:
+            seen = {gene for label in names(split, "train", "validation") for gene in genes_of(label)}
+            assert seen.isdisjoint(names(split, "test"))
+            assert names(split, "left_out") == of_size(usable, 2)
+
+
+@given(designs(), SEEDS, st.randoms(use_true_random=False))
+@pytest.mark.parametrize("task", ["combinations", "unseen"])
+def test_the_order_of_labels_and_genes_does_not_matter(task, labels, seed, random):
+    covered = [*GENES, "no perturbation"]
+    shuffled = random.sample(labels, len(labels))
+    one = make_splits(task, labels, seed, covered=covered)
+    other = make_splits(task, pd.Index(shuffled), np.int64(seed), covered=iter(covered[::-1]))
+    for split, same in zip(one, other, strict=True):
+        pd.testing.assert_frame_equal(split.to_frame(), same.to_frame())
+
+
+@pytest.mark.parametrize("task", ["combinations", "unseen"])
+def test_seeds_differ_and_deal_every_perturbation_alike(task):
+    genes = [f"G{i:02}" for i in range(12)]
+    labels = genes + [f"{a}+{b}" for a, b in itertools.pairwise(genes)]
+    n_seeds = 300
+    firsts = [make_splits(task, labels, seed)[0] for seed in range(n_seeds)]
+    assert len({tuple(split.roles) for split in firsts}) > 0.9 * n_seeds
+    size = 2 if task == "combinations" else 1
+    for role, n in (("test", 6), ("validation", 1)):
+        counts = pd.Series([label for split in firsts for label in split.labels(role)]).value_counts()
+        counts = counts.reindex(sorted(of_size(labels, size)), fill_value=0)
+        share = n / len(counts)
+        assert counts.sum() == n * n_seeds
+        # Five standard deviations of a binomial.
+        assert (counts - share * n_seeds).abs().max() < 5 * np.sqrt(n_seeds * share * (1 - share))
+
+
+@pytest.mark.parametrize(("n", "expected"), [(4, (1, 1)), (28, (1, 1)), (29, (1, 2)), (30, (2, 2)), (131, (7, 7))])
+def test_a_tenth_of_the_training_half_is_for_validation(n, expected):
+    splits = unseen_splits([f"G{i}" for i in range(n)], 0)
+    assert tuple(len(split.labels("validation")) for split in splits) == expected
+
+
+def test_fewest_perturbations():
+    four = ["A+B", "A+C", "B+C", "B+D"]
+    # Without any single perturbation: one combination is left to train on.
+    for split in combination_splits(four, 0):
+        assert split.roles.value_counts().to_dict() == {"test": 2, "train": 1, "validation": 1}
+    with pytest.raises(InputError, match=r"needs at least 4 combinations .* there are 3 \(4 before .* of 6 pert"):
+        combination_splits([*four, "A", "B"], 0, covered=list("ABC"))
+    with pytest.raises(InputError, match=r"needs at least 4 combinations .* there are 0 \(0 before"):
+        combination_splits(["A", "B", "C", "D"], 0)
+    with pytest.raises(InputError, match=r"needs at least 4 single .* there are 3 \(4 before coverage, of 5 pert"):
+        unseen_splits(["A", "B", "C", "D", "A+B"], 0, covered=["A", "B", "C"])
+    # Combinations do not make up for missing singles.
+    with pytest.raises(InputError, match=r"there are 1 \(1 before coverage, of 5"):
+        unseen_splits([*four, "A"], 0)
+
+
+def test_a_text_is_no_collection_of_genes_and_tasks_are_named():
+    with pytest.raises(InputError, match="covered is the text 'ABCD'; expected a collection of genes"):
+        unseen_splits(["A", "B", "C", "D"], 0, covered="ABCD")
+    with pytest.raises(InputError, match="task is 'single'; it must be one of 'combinations', 'unseen', 'auto'"):
+        make_splits("single", ["A", "B", "C", "D"], 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0", None, True])
+def test_wrong_seeds(seed):
+    with pytest.raises(InputError, match="seed is .*; it must be a whole number"):
+        unseen_splits(["A", "B", "C", "D"], seed)
+    with pytest.raises(InputError, match="seed is .*; it must be a whole number"):
+        Split("unseen", 0, seed, pd.Series({"A": "train", "B": "validation", "C": "test"}))
+
+
+BAD_LABELS = [
+    (["A", "B", "A"], "1 label(s) occur more than once: A; name every"),
+    (["A+B", "B+A"], "'A+B' and 'B+A' are the same combination"),
+    (["A+B+C", "A", "D+E+F+G"], "2 combination(s) of more than two genes: A+B+C, D+E+F+G; GEARS is defined for one or"),
+    (["A", "control"], "'control' names control, which is no perturbation"),
+    (["A", "B+ctrl"], "'B+ctrl' names control"),
+    (["A", "ctrl"], "'ctrl' names control"),
+    (["A", "B+"], "label 'B+' is no perturbation; expected one gene (A) or two"),
+    (["A", ""], "label '' is no perturbation"),
+    (["A", "B + C"], "label 'B + C' is no perturbation"),
+    (["A", "B+B"], "label 'B+B' is no perturbation"),
+    (["A", np.nan], "label nan is no text"),
+    (["A", 7], "label 7 is no text"),
+]
+
+
+@pytest.mark.parametrize(("labels", "message"), BAD_LABELS)
+def test_wrong_labels_are_named(labels, message):
+    good = ["W", "X", "Y", "Z", "W+X", "W+Y", "W+Z", "X+Y"]
+    for function in (combination_splits, unseen_splits):
+        with pytest.raises(InputError) as error:
+            function([*good, *labels], 0)
+        assert message in str(error.value)
+    roles = {"W": "train", "X": "validation", "Y+Z": "test"}
+    with pytest.raises(InputError) as error:
+        Split("combinations", 1, 2, pd.Series([*roles.values(), *["train"] * len(labels)], [*roles, *labels]))
+    assert message in str(error.value)
+    if "same combination" not in message:
+        assert str(error.value).startswith("split (task combinations, half 1, seed 2): ")
+
+
+def test_a_single_text_is_one_label():
+    assert checked_labels("AB", "here") == ["AB"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"C": "train"},
+            "has no perturbation of role 'test' (of 3: 2 train, 1 validation, 0 test, 0 not_covered, 0 left",
+        ),
+        ({"B": "not_covered"}, "no perturbation of role 'validation' (of 3: 1 train, 0 validation, 1 test, 1 not_cov"),
+        ({"A": "left_out"}, "no perturbation of role 'train'"),
+        ({"A": "training"}, "role of 'A' is 'training'; it must be one of 'train', 'validation', 'test', 'not_covered"),
+        ({"A": np.nan}, "role of 'A' is nan"),
+        ({"C+D": "train"}, "'C' is tested as unseen, but its gene C is also in 'C+D', whose role is 'train'; give the"),
+        ({"C+D": "validation"}, "is also in 'C+D', whose role is 'validation'"),
+        ({"A+D": "test"}, "'A+D' is tested as unseen, but its gene A is also in 'A'"),
+    ],
+)
+def test_splits_that_leak_or_lack_are_refused(changes, message):
+    roles = {"A": "train", "B": "validation", "C": "test"}
+    Split("unseen", 0, 0, pd.Series(roles))
+    with pytest.raises(InputError) as error:
+        Split("unseen", 0, 0, pd.Series(roles | changes))
+    assert message in str(error.value)
+    assert "split (task unseen, half 0, seed 0)" in str(error.value)
+
+
+def test_combinations_of_unseen_genes_alone_may_be_tested_by_hand():
+    split = Split("unseen", 0, 0, pd.Series({"A": "train", "B": "validation", "C": "test", "C+D": "test"}))
+    assert split.labels("test").tolist() == ["C", "C+D"]
+
+
+def test_only_combinations_are_tested_in_their_task():
+    with pytest.raises(
+        ValueError, match="tests 1 single perturbation\\(s\\): C; in this task the singles are for train"
+    ):
+        Split("combinations", 0, 0, pd.Series({"A": "train", "B": "validation", "C": "test", "A+B": "test"}))
+
+
+def test_wrong_task_half_and_role():
+    roles = pd.Series({"A": "train", "B": "validation", "C": "test"})
+    with pytest.raises(InputError, match="task is 'auto'; it must be one of 'combinations', 'unseen'$"):
+        Split("auto", 0, 0, roles)
+    with pytest.raises(InputError, match="half is 2; it must be one of 0, 1"):
+        Split("unseen", 2, 0, roles)
+    with pytest.raises(InputError, match="role is 'val'; it must be one of 'train', 'validation'"):
+        Split("unseen", 0, 0, roles).labels("val")
+
+
+def test_what_is_given_is_sorted_copied_and_plain():
+    roles = pd.Series({"C": "test", "B": "validation", "A": "train"}, name="any")
+    split = Split("unseen", np.int64(1), np.int32(5), roles)
+    roles["A"] = "test"
+    assert split.roles.to_dict() == {"A": "train", "B": "validation", "C": "test"}
+    assert (split.roles.name, split.roles.index.name) == ("role", "perturbation")
+    assert (type(split.half), type(split.seed)) == (int, int)
+    frame = split.to_frame()
+    assert frame.columns.tolist() == ["perturbation", "role", "task", "half", "seed"]
+    assert frame.iloc[0].tolist() == ["A", "train", "unseen", 1, 5]
+
+
+@given(designs(), SEEDS, st.sampled_from(["combinations", "unseen"]))
+def test_round_trip(tmp_path_factory, labels, seed, task):
+    path = tmp_path_factory.mktemp("splits") / "splits.csv"
+    splits = [*make_splits(task, labels, seed)[::-1], *make_splits("unseen", labels, seed + 1)]
+    write_splits(path, splits)
+    before = path.read_bytes()
+    found = read_splits(path)
+    assert len(found) == len(splits)
+    for split, again in zip(splits, found, strict=True):
+        pd.testing.assert_frame_equal(split.to_frame(), again.to_frame())
+        pd.testing.assert_frame_equal(Split.from_frame(split.to_frame()).to_frame(), again.to_frame())
+    write_splits(path, found)
+    assert path.read_bytes() == before
+
+
+def test_a_table_made_by_hand(tmp_path):
+    path = tmp_path / "splits.csv"
+    rows = ["C, test, 0, 3, unseen, why not", "", "B,validation,0,3,unseen,", " A ,train,0,3,unseen,", ",,,,,"]
+    text = table(*rows, header="perturbation, role, half, seed, task, comment")
+    # With a byte-order mark and the line ends of Windows, as spreadsheets write it.
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    [split] = read_splits(path)
+    assert split.roles.to_dict() == {"A": "train", "B": "validation", "C": "test"}
+    assert (split.task, split.half, split.seed) == ("unseen", 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no column perturbation, role, task, half, seed; expected the columns perturbation, role"),
+        (table(), "has no rows; expected one for each perturbation"),
+        (table("A;train", header="perturbation;role"), "found perturbation;role"),
+        (table("A,train,A", header="perturbation,role,role"), "has no column task, half, seed"),
+        (table("A,train,unseen,0,0,A", header="perturbation,role,task,half,seed,role"), "has column role more than"),
+        (table(*UNSEEN, "D,train,unseen,0"), "line 5 has 4 fields (separated by commas), the first line has 5"),
+        (table(*UNSEEN, "", "D,trian,unseen,0,3"), "line 6: role of 'D' is 'trian'; it must be one of 'train'"),
+        (table(*UNSEEN, "D,train,seen,0,3"), "line 5: task of 'D' is 'seen'; it must be one of 'combinations'"),
+        (table(*UNSEEN, "D,train,unseen,2,3"), "line 5: half of 'D' is '2'; it must be 0 or 1"),
+        (table(*UNSEEN, "D,train,unseen,0.0,3"), "line 5: half of 'D' is '0.0'; it must be 0 or 1"),
+        (table(*UNSEEN, "D,train,unseen,0,-3"), "line 5: seed of 'D' is '-3'; it must be a whole number"),
+        (table(*UNSEEN, "D,train,unseen,0,"), "line 5: seed of 'D' is ''"),
+        (table(*UNSEEN, ",train,unseen,0,3"), "line 5: perturbation is ''; expected a label"),
+        (table(*UNSEEN, '"D,train,unseen,0,3'), "line 5 is no CSV"),
+        (table(*UNSEEN, "D,train,unseen,1,3"), "split (task unseen, half 1, seed 3) has no perturbation of role 'val"),
+        (table(*UNSEEN, "A,test,unseen,0,3"), "split (task unseen, half 0, seed 3): 1 label(s) occur more than once"),
+    ],
+)
+def test_files_that_are_wrong(tmp_path, text, message):
+    path = tmp_path / "mine.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_splits(path)
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_files_that_are_no_tables(tmp_path):
+    with pytest.raises(InputError, match="no file of splits at .*none.csv; write_splits makes one"):
+        read_splits(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(table("Ä,train,unseen,0,0").encode("latin-1"))
+    with pytest.raises(InputError, match="latin.csv: not UTF-8 text"):
+        read_splits(tmp_path / "latin.csv")
+
+
+def test_a_frame_holds_one_split():
+    splits = unseen_splits(["A", "B", "C", "D"], 1)
+    both = pd.concat([split.to_frame() for split in splits], ignore_index=True)
+    with pytest.raises(InputError, match=r"holds 2 splits \(split \(task unseen, half 0, seed 1\), split .*; one was"):
+        Split.from_frame(both)
+    with pytest.raises(InputError, match="row 2: role of 'C' is 'left out'"):
+        Split.from_frame(splits[0].to_frame().replace({"role": {splits[0].roles["C"]: "left out"}}).iloc[2:])
+    with pytest.raises(InputError, match="row 1: perturbation is nan"):
+        Split.from_frame(splits[0].to_frame().replace({"perturbation": {"B": np.nan}}))
+    with pytest.raises(InputError, match="has no column seed; expected .* found perturbation, role, task, half"):
+        Split.from_frame(both.drop(columns="seed"))
+
+
+def test_halves_must_fit_each_other(tmp_path):
+    def split(half, **roles):
+        return Split("unseen", half, 0, pd.Series(roles))
+
+    first = split(0, A="train", B="validation", C="test", D="test")
+    swapped = split(1, A="test", B="test", C="train", D="validation")
+    check_no_leak([first, swapped])
+    path = tmp_path / "splits.csv"
+    for other, message in [
+        (split(1, A="train", B="validation", C="test", D="left_out"), "1 perturbation(s) are tested in both halves of"),
+        (split(1, A="test", B="train", C="validation"), "half 1, seed 0) has no role for 1 perturbation(s) of half 0"),
+        (split(0, A="test", B="test", C="train", D="validation"), "half 0, seed 0) occurs twice"),
+    ]:
+        with pytest.raises(InputError) as error:
+            write_splits(path, [first, other])
+        assert message in str(error.value)
+    # Another seed is another pair.
+    write_splits(path, [first, Split("unseen", 0, 1, first.roles)])
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="no splits to write"):
+        write_splits(path, [])
+    # Changed after it was made.
+    swapped.roles["D"] = "test"
+    with pytest.raises(InputError, match="no perturbation of role 'validation'"):
+        write_splits(path, [swapped])
+    assert path.read_bytes() == before
+
+
+def test_the_combinations_of_norman19(shared_data):
+    import anndata as ad
+
+    labels = ad.read_h5ad(shared_data / "norman19_semi_synthetic.h5ad", backed="r").obs["perturbation"]
+    labels = [label for label in labels.unique() if label != "control"]
+    splits = make_splits("auto", labels, 0)
+    counts = [split.roles.value_counts().to_dict() for split in splits]
+    assert (len(of_size(labels, 1)), len(of_size(labels, 2))) == (104, 130)
+    assert counts == [{"train": 104 + 58, "validation": 7, "test": 65}] * 2
+
+
+def test_halves_of_a_file_fit_the_data_and_the_graph(tmp_path):
+    path = tmp_path / "splits.csv"
+    labels = ["A", "B", "C", "D", *(f"{a}+{b}" for a, b in ("AB", "AC", "AD", "BC", "BD", "CD"))]
+    halves = make_splits("combinations", labels, 0)
+    write_splits(path, halves[::-1])
+    assert [split.half for split in read_halves(path, labels, list("ABCD"))] == [0, 1]
+
+    with pytest.raises(InputError, match=r"half 0: C\+D: not in the data"):
+        read_halves(path, labels[:-1], list("ABCD"))
+    with pytest.raises(InputError, match="half 0: E: without a role; give them one, such as left_out"):
+        read_halves(path, [*labels, "E"], list("ABCDE"))
+    with pytest.raises(InputError, match=r"A\+D.*: of genes outside the graph: call these not_covered"):
+        read_halves(path, labels, list("ABC"))
+    write_splits(path, halves[:1])
+    with pytest.raises(InputError, match="expected the halves 0 and 1 of one task and seed"):
+        read_halves(path, labels, list("ABCD"))
+    write_splits(path, [halves[0], make_splits("combinations", labels, 1)[1]])
+    with pytest.raises(InputError, match="expected the halves 0 and 1 of one task and seed"):
+        read_halves(path, labels, list("ABCD"))

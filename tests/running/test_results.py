@@ -1,0 +1,268 @@
+"""Folders of results: what is written, what is kept, what is removed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.records import portable
+from diversity_by_design.running.results import ResultFolder, settle_layout
+
+FRAME = pd.DataFrame({"perturbation": ["A", "B+C"], "mse": [1 / 3, np.nan]})
+
+
+def open_folder(path: Path, checksum: str = "sha256:0123", **changed) -> ResultFolder:
+    options = {
+        "analysis": "2_sweeps",
+        "title": "Sweeps",
+        "dataset": SimpleNamespace(
+            name="demo", path=Path("/data/demo.h5ad"), checksum=checksum, report={"n_cells": np.int64(7)}
+        ),
+        "seed": 0,
+        "parameters": {"grid": [1, 2]},
+    }
+    return ResultFolder(path, **{**options, **changed})
+
+
+def draw() -> plt.Figure:
+    figure, axes = plt.subplots(figsize=(2, 1.5))
+    axes.plot([0, 1], [0, 1], label="β")
+    axes.set_title(r"$\mu^{all}$ → Δ")
+    axes.legend()
+    return figure
+
+
+def record(path: Path) -> dict:
+    return json.loads((path / "run.json").read_text())
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_run_json_tells_how_the_results_were_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["analyses/2_sweeps.py", "--dataset", "/elsewhere/screen.h5ad", f"--output={tmp_path}/results"]
+    monkeypatch.setattr(sys, "argv", command)
+    folder = open_folder(tmp_path / "results")
+    folder.table("scores", FRAME, caption="All scores", show=True)
+    folder.figure("bias", draw(), FRAME, title="Bias", caption="See", paper="2D/E")
+    folder.figure("pair", draw(), {"points": FRAME, "trend": FRAME}, title="Pair", caption="", paper="")
+    folder.note("B was left out")
+    folder.note("B was left out")
+    assert not folder.complete
+    folder.finish()
+
+    run = record(folder.path)
+    assert run["command"] == ["analyses/2_sweeps.py", "--dataset", "screen.h5ad", "--output=results"]
+    assert (run["analysis"], run["title"], run["seed"]) == ("2_sweeps", "Sweeps", 0)
+    assert run["parameters"] == {"grid": [1, 2]}
+    assert run["input"] == {"name": "demo", "checksum": "sha256:0123", "report": {"n_cells": 7}}
+    assert run["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert run["versions"]["numpy"] == np.__version__
+    assert set(run["versions"]) == {"python", "diversity_by_design", "numpy", "scipy", "pandas", "anndata", "scanpy"}
+    assert run["started"] <= run["finished"]
+    assert run["finished"].endswith("+00:00")
+    assert run["seconds"] > 0
+    assert run["notes"] == ["B was left out"]
+    assert [(table["file"], table["caption"], table["shown"]) for table in run["tables"]] == [
+        ("scores.csv", "All scores", True)
+    ]
+    assert [figure["data"] for figure in run["figures"]] == [["bias.csv"], ["pair_points.csv", "pair_trend.csv"]]
+    assert run["figures"][0] == {
+        "name": "bias",
+        "png": "bias.png",
+        "pdf": "bias.pdf",
+        "data": ["bias.csv"],
+        "title": "Bias",
+        "caption": "See",
+        "paper": "2D/E",
+    }
+    listed = {"run.json", "scores.csv", *(f"bias.{kind}" for kind in ("png", "pdf", "csv"))}
+    assert set(content(folder.path)) == listed | {"pair.png", "pair.pdf", "pair_points.csv", "pair_trend.csv"}
+    assert str(tmp_path) not in (folder.path / "run.json").read_text()
+
+
+def test_floats_are_written_to_ten_digits(tmp_path):
+    path = open_folder(tmp_path).table("scores", FRAME)
+    assert path.read_text() == "perturbation,mse\nA,0.3333333333\nB+C,\n"
+
+
+def test_complete_only_once_finished_and_while_all_files_are_there(tmp_path):
+    folder = open_folder(tmp_path)
+    path = folder.table("scores", FRAME)
+    assert not open_folder(tmp_path).complete
+    folder.finish()
+    before = content(tmp_path)
+    assert open_folder(tmp_path).complete
+    assert content(tmp_path) == before  # opening what is finished changes nothing
+    path.unlink()
+    assert not open_folder(tmp_path).complete
+
+
+def test_interrupted_run_goes_on_without_making_a_table_again(tmp_path):
+    first = open_folder(tmp_path).cached_table("sweep_k", lambda: FRAME, caption="k")
+    started = record(tmp_path)["started"]
+
+    again = open_folder(tmp_path)
+    second = again.cached_table("sweep_k", lambda: pytest.fail("made again"), caption="k")
+    pd.testing.assert_frame_equal(first, second)
+    assert first["mse"].iat[0] == 0.3333333333  # what the file says, also when it was just made
+    again.finish()
+    assert record(tmp_path)["started"] == started
+    assert [table["name"] for table in record(tmp_path)["tables"]] == ["sweep_k"]
+
+
+def test_table_that_was_being_written_is_made_again(tmp_path):
+    def stop() -> pd.DataFrame:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_folder(tmp_path).cached_table("sweep_k", stop)
+    (tmp_path / "sweep_k.csv").write_text("not recorded, so not trusted\n")
+    table = open_folder(tmp_path).cached_table("sweep_k", lambda: FRAME)
+    assert list(table["perturbation"]) == ["A", "B+C"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"checksum": "sha256:other"}, {"parameters": {"grid": [1, 3]}}, {"force": True}],
+    ids=["seed", "input", "parameters", "force"],
+)
+def test_another_run_starts_anew_and_leaves_files_of_others(tmp_path, changed):
+    folder = open_folder(tmp_path)
+    folder.table("scores", FRAME)
+    folder.figure("bias", draw(), FRAME, title="Bias", caption="", paper="")
+    folder.note("old")
+    folder.finish()
+    (tmp_path / "mine.csv").write_text("mine")
+
+    anew = open_folder(tmp_path, **changed)
+    assert not anew.complete
+    assert set(content(tmp_path)) == {"run.json", "mine.csv"}
+    assert record(tmp_path)["tables"] == record(tmp_path)["figures"] == record(tmp_path)["notes"] == []
+    made = anew.cached_table("scores", lambda: FRAME.head(1))
+    assert len(made) == 1
+
+
+def test_edited_code_starts_anew(tmp_path, monkeypatch):
+    script = tmp_path / "analysis.py"
+    script.write_text("SEED = 1")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    open_folder(tmp_path / "results").finish()
+    assert open_folder(tmp_path / "results").complete
+    script.write_text("SEED = 2")
+    assert not open_folder(tmp_path / "results").complete
+
+
+def test_record_that_names_files_elsewhere_removes_none_of_them(tmp_path):
+    outside = tmp_path / "outside.csv"
+    outside.write_text("mine")
+    folder = open_folder(tmp_path / "results")
+    folder.table("scores", FRAME)
+    run = record(folder.path)
+    run["tables"][0]["file"] = "../outside.csv"
+    (folder.path / "run.json").write_text(json.dumps(run))
+    open_folder(folder.path, force=True)
+    assert outside.exists()
+
+
+def test_folder_of_another_analysis_is_left_alone(tmp_path):
+    path = open_folder(tmp_path).table("scores", FRAME)
+    with pytest.raises(InputError, match="holds results of the analysis '2_sweeps', not of '3_niche'"):
+        open_folder(tmp_path, analysis="3_niche", force=True)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("text", ["{half", "[]", '{"tables": [], "figures": []}'])
+def test_run_json_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=r"run\.json is not a record of results"):
+        open_folder(tmp_path)
+    assert (tmp_path / "run.json").read_text() == text
+
+
+def test_two_results_cannot_share_a_file(tmp_path):
+    folder = open_folder(tmp_path)
+    folder.table("scores", FRAME)
+    with pytest.raises(InputError, match=r"two results would be written to scores\.csv"):
+        folder.figure("scores", draw(), FRAME, title="", caption="", paper="")
+    folder.table("scores", FRAME.head(1))  # the same result again replaces it
+    assert record(tmp_path)["tables"][0]["rows"] == 1
+
+
+@pytest.mark.parametrize("name", ["../scores", "a/b", "", ".hidden", "β"])
+def test_names_that_no_file_should_have_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match="cannot name a result"):
+        open_folder(tmp_path).table(name, FRAME)
+
+
+def test_failed_figure_is_closed_and_not_recorded(tmp_path):
+    figure = draw()
+    folder = open_folder(tmp_path)
+    with pytest.raises(ValueError, match="reset_index"):
+        folder.figure("bias", figure, FRAME.set_index("perturbation"), title="", caption="", paper="")
+    assert figure.number not in plt.get_fignums()
+    assert record(tmp_path)["figures"] == []
+    assert set(content(tmp_path)) == {"run.json"}
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import matplotlib
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from diversity_by_design.running.results import ResultFolder
+matplotlib.rcParams["pdf.fonttype"] = 42
+folder = ResultFolder(Path(sys.argv[1]), analysis="a", title="A", seed=0, parameters={},
+                      dataset=SimpleNamespace(name="demo", path=Path("d"), checksum="c", report=None))
+figure, axes = plt.subplots(figsize=(2, 1.5))
+axes.scatter([0, 1], [0, 1], label="\\u03b2", rasterized=True)
+axes.set_title(r"$\\mu^{all}$ \\u2192 \\u0394")
+axes.legend()
+folder.figure("bias", figure, pd.DataFrame({"x": [0, 1]}), title="", caption="", paper="")
+"""
+
+
+def test_figures_are_the_same_bytes_in_every_run(tmp_path):
+    """Another process, another time, another hash seed."""
+    for run, hash_seed, day in (("one", "1", "1000000000"), ("two", "2", "2000000000")):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "SOURCE_DATE_EPOCH": day}
+        subprocess.run([sys.executable, "-c", DRAW, str(tmp_path / run)], check=True, env=environment)
+    for kind in ("png", "pdf"):
+        pictures = [(tmp_path / run / f"bias.{kind}").read_bytes() for run in ("one", "two")]
+        assert pictures[0] == pictures[1], kind
+
+
+def test_last_digits_of_the_layout_do_not_reach_the_file():
+    figure, panels = plt.subplots(2, 3, layout="constrained")
+    panels[0, 0].set(xlabel="cells per perturbation", ylabel="MSE", aspect="equal")
+    figure.draw_without_rendering()
+    automatic = [axes.get_position(original=True).get_points() for axes in figure.axes]
+    settle_layout(figure)
+    figure.draw_without_rendering()
+    settled = [axes.get_position(original=True).get_points() for axes in figure.axes]
+    plt.close(figure)
+    assert not np.array_equal(automatic, settled)
+    np.testing.assert_array_equal(settled, np.round(settled, 6))
+    np.testing.assert_allclose(settled, automatic, atol=1e-6)
+
+
+def test_portable_keeps_what_is_no_path():
+    assert [portable(text) for text in ("--seed", "--seed=3", "norman19", "a=b")] == [
+        "--seed",
+        "--seed=3",
+        "norman19",
+        "a=b",
+    ]
