@@ -10,6 +10,8 @@ import pytest
 from browser import open_in_browser  # noqa: F401 - a fixture
 from examples import make_expression
 
+from diversity_by_design.labels import canonical
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
@@ -38,7 +40,7 @@ def real_expression(request: pytest.FixtureRequest, shared_data: Path) -> ad.Ann
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     labels = adata.obs["perturbation"].astype(str)
-    adata.obs["condition"] = labels.replace({REAL_SETS[request.param]: "control"}).astype("category")
+    adata.obs["condition"] = labels.replace({REAL_SETS[request.param]: "control"}).map(canonical).astype("category")
     return adata
 
 

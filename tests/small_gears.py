@@ -6,7 +6,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from diversity_by_design.graphs.graph import Graph
-from diversity_by_design.labels import genes_of
+from diversity_by_design.labels import parts
 
 N_GENES = 25
 SINGLES = [f"P{number:02d}" for number in range(8)]
@@ -20,7 +20,7 @@ def screen(cells_per_label: int = 12, seed: int = 0) -> AnnData:
     effects = {gene: rng.normal(size=N_GENES) * (rng.random(N_GENES) < 0.3) for gene in SINGLES}
     blocks, labels = [], []
     for label in ["control", *SINGLES, *COMBINATIONS]:
-        change = sum((effects[gene] for gene in genes_of(label) if gene in effects), np.zeros(N_GENES))
+        change = sum((effects[gene] for gene in parts(label) if gene in effects), np.zeros(N_GENES))
         values = base + change + rng.normal(scale=0.2, size=(cells_per_label, N_GENES))
         blocks.append(np.where(rng.random(values.shape) < 0.2, 0.0, np.maximum(values, 0.0)))
         labels += [label] * cells_per_label

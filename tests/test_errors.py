@@ -7,16 +7,6 @@ from diversity_by_design import errors
 from diversity_by_design.errors import InputError
 
 
-def test_canonical_conditions_sorts_parts():
-    assert errors.canonical_conditions(["B+A", "C", "A+C"]) == {"B+A": "A+B", "C": "C", "A+C": "A+C"}
-    assert errors.canonical_conditions(["B_A"], separator="_") == {"B_A": "A_B"}
-
-
-def test_conditions_that_become_the_same():
-    with pytest.raises(InputError, match="'A[+]B' and 'B[+]A' are the same combination once sorted"):
-        errors.canonical_conditions(["B+A", "A", "A+B"])
-
-
 def test_value_summaries_merge_like_the_values():
     first, second = np.array([0.5, 2.0]), np.array([-3.0, 4.0])
     merged = errors.summarise_values(first).merge(errors.summarise_values(second))

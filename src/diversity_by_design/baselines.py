@@ -11,6 +11,7 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import parts
 from diversity_by_design.statistics import (
     FloatArray,
     PerturbationStatistics,
@@ -44,9 +45,8 @@ def additive(statistics: PerturbationStatistics) -> FloatArray:
     """
     prediction = np.full(statistics.mean.shape, np.nan)
     for row, label in enumerate(statistics.labels):
-        parts = label.split("+")
-        positions = statistics.labels.get_indexer(parts)
-        if len(parts) > 1 and (positions >= 0).all():
+        positions = statistics.labels.get_indexer(pd.Index(parts(label)))
+        if len(positions) > 1 and (positions >= 0).all():
             effects = statistics.mean[positions] - statistics.control_mean
             prediction[row] = statistics.control_mean + effects.sum(axis=0)
     return prediction

@@ -95,33 +95,6 @@ def unique_names(names: Iterable[object], what: str, where: str) -> None:
         )
 
 
-def canonical_conditions(labels: Iterable[str], separator: str = "+") -> dict[str, str]:
-    """Map every label to its order-free form, in which the parts of ``B+A`` are sorted.
-
-    Raises
-    ------
-    InputError
-        Two different labels have the same form, such as ``A+B`` and ``B+A``.
-
-    Examples
-    --------
-    >>> canonical_conditions(["B+A", "C"])
-    {'B+A': 'A+B', 'C': 'C'}
-    """
-    canonical: dict[str, str] = {}
-    origin: dict[str, str] = {}
-    for label in sorted(set(labels)):
-        form = separator.join(sorted(label.split(separator)))
-        if form in origin:
-            raise InputError(
-                f"conditions {origin[form]!r} and {label!r} are the same combination once sorted ({form!r}); "
-                "give both groups of cells one label, or tell them apart by name"
-            )
-        origin[form] = label
-        canonical[label] = form
-    return canonical
-
-
 @dataclass(frozen=True)
 class ValueSummary:
     """Range of the values of an expression or count matrix, gathered chunk by chunk.

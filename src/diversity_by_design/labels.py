@@ -1,29 +1,92 @@
-"""Names of perturbations: a gene, or two of them such as A+B."""
+"""Labels of perturbations: a gene, a combination of genes in any order such as A+B, or control."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from typing import Any
 
-from diversity_by_design.errors import InputError, canonical_conditions, listed
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-# Names of unperturbed cells, here and in cell-gears, where a single perturbation is called A+ctrl.
-_CONTROL = ("control", "ctrl")
+from diversity_by_design.errors import InputError, listed, unique_names
+
+CONTROL = "control"
+JOINER = "+"
+# What stands for nothing in a combination, here and in cell-gears, where a single perturbation is called A+ctrl.
+NO_PERTURBATION = (CONTROL, "ctrl")
 
 
-def genes_of(label: str) -> tuple[str, ...]:
-    """Genes that a perturbation perturbs.
+def parts(label: str) -> tuple[str, ...]:
+    """What a perturbation perturbs.
 
     Examples
     --------
-    >>> genes_of("KLF1"), genes_of("KLF1+MAP2K6")
+    >>> parts("KLF1"), parts("KLF1+MAP2K6")
     (('KLF1',), ('KLF1', 'MAP2K6'))
     """
-    return tuple(label.split("+"))
+    return tuple(label.split(JOINER))
+
+
+def canonical(label: str, control: str | None = CONTROL) -> str:
+    """The one form of a label: parts of a combination sorted, without parts that are control.
+
+    A part is control if it is called as `control` says, "control" or "ctrl". A label of one part stays as it is.
+
+    Examples
+    --------
+    >>> canonical("B+A"), canonical("A+ctrl"), canonical("NT+B+A", control="NT")
+    ('A+B', 'A', 'A+B')
+    """
+    names = parts(label)
+    if len(names) == 1:
+        return label
+    kept = sorted(name for name in names if name not in NO_PERTURBATION and name != control)
+    return JOINER.join(kept) if kept else control or CONTROL
+
+
+def is_combination(labels: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Whether each label names more than one perturbation (labels,).
+
+    Examples
+    --------
+    >>> is_combination(["A", "A+B"]).tolist()
+    [False, True]
+    """
+    return np.array([JOINER in label for label in labels], dtype=bool)
+
+
+def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.Index:
+    """Labels that a user gave, in their canonical form and order.
+
+    Parameters
+    ----------
+    labels : str, or iterable of labels
+        A single text is one label. Numbers become text; of a Series the values are the labels.
+    where : str
+        What they are the labels of, for the message.
+    control : str or None
+
+    Raises
+    ------
+    InputError
+        A label is missing (None, NaN), or occurs twice (also as A+B and B+A).
+
+    Examples
+    --------
+    >>> label_index(["B+A", "C"], "train").tolist(), label_index("AB", "train").tolist()
+    (['A+B', 'C'], ['AB'])
+    """
+    given = [labels] if isinstance(labels, str) else list(labels)
+    if any(pd.isna(label) for label in given):
+        raise InputError(f"{where}: {sum(map(bool, map(pd.isna, given)))} of {len(given)} labels are missing (NaN)")
+    names = pd.Index([canonical(str(label), control) for label in given], dtype=object)
+    unique_names(names, "perturbation", where)
+    return names
 
 
 def checked_labels(labels: Iterable[object], where: str) -> list[str]:
-    """Labels, sorted, once it is clear that each is a perturbation of one or two genes and no two are the same.
+    """Canonical labels, sorted, once it is clear that each is a perturbation of one or two genes.
 
     Parameters
     ----------
@@ -35,42 +98,31 @@ def checked_labels(labels: Iterable[object], where: str) -> list[str]:
     Raises
     ------
     InputError
-        A label is no text, names control, no gene, a gene twice or more than two genes, or two labels are the same but
-        for the order of their genes.
+        A label is no text, names control, no gene, a gene twice or more than two genes, or occurs twice.
 
     Examples
     --------
-    >>> checked_labels(["B", "A+B", "A"], "perturbations")
+    >>> checked_labels(["B", "B+A", "A"], "perturbations")
     ['A', 'A+B', 'B']
     """
     given = [labels] if isinstance(labels, str) else list(labels)
-    names = sorted(label for label in given if isinstance(label, str))
-    if len(names) < len(given):
-        wrong = next(label for label in given if not isinstance(label, str))
-        raise InputError(f"{where}: label {wrong!r} is no text; perturbations are named such as A, or A+B")
-    # An obs column may well be given, with a label per cell.
-    repeated = sorted({one for one, next_one in pairwise(names) if one == next_one})
-    if repeated:
-        raise InputError(
-            f"{where}: {len(repeated)} label(s) occur more than once: {listed(repeated)}; name every perturbation once"
-        )
+    wrong = [label for label in given if not isinstance(label, str)]
+    if wrong:
+        raise InputError(f"{where}: label {wrong[0]!r} is no text; perturbations are named such as A, or A+B")
+    names = sorted(label_index(given, where))
     for label in names:
-        genes = genes_of(label)
-        if any(gene in _CONTROL for gene in genes):
-            raise InputError(
-                f"{where}: {label!r} names control, which is no perturbation: leave control out, and call a single "
-                "perturbation A (not A+ctrl)"
-            )
+        genes = parts(label)
+        if label in NO_PERTURBATION:
+            raise InputError(f"{where}: {label!r} names control, which is no perturbation: leave control out")
         if any(not gene or gene != gene.strip() for gene in genes) or len(set(genes)) < len(genes):
             raise InputError(
                 f"{where}: label {label!r} is no perturbation; expected one gene (A) or two different ones (A+B), "
                 "without spaces around them"
             )
-    many = [label for label in names if len(genes_of(label)) > 2]
+    many = [label for label in names if len(parts(label)) > 2]
     if many:
         raise InputError(
             f"{where}: {len(many)} combination(s) of more than two genes: {listed(many)}; GEARS is defined for one or "
             "two, so leave these out"
         )
-    canonical_conditions(names)
     return names

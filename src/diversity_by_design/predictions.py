@@ -14,6 +14,7 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.datasets.writing import write_anndata
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import is_combination
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.statistics import PerturbationStatistics
 
@@ -150,7 +151,7 @@ def write_predictions(
     values = expression.to_numpy(np.float32)
     _check(path.name, values, expression.index, expression.columns, task)
     obs = pd.DataFrame({"half": halves}, index=expression.index.astype(str))
-    obs["is_combination"] = obs.index.str.contains("+", regex=False)
+    obs["is_combination"] = is_combination(obs.index)
     facts = {"loss": loss, "seed": int(seed), "task": task, "run": run, "dataset_checksum": dataset_checksum}
     adata = ad.AnnData(
         values,

@@ -14,6 +14,7 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.cells import checked_chunks
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import canonical
 from diversity_by_design.running.executors import available_cores
 
 if TYPE_CHECKING:
@@ -309,14 +310,13 @@ def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) 
     """Each cell's perturbation as text, checked as `PerturbationStatistics.from_anndata` says."""
     labels = errors.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
     # Text is made of each label, not of each cell's: a large file has millions of cells.
-    labels = labels.cat.rename_categories([str(name) for name in labels.cat.categories])
-    present = labels.cat.categories
+    present = [str(name) for name in labels.cat.categories]
     if control is not None:
         errors.control_label(present, control, perturbation)
-    errors.enough_perturbations(sorted(set(present) - {control}), f"obs[{perturbation!r}]")
-    # Only to refuse A+B beside B+A; labels stay as they are.
-    errors.canonical_conditions(present)
-    return labels
+    forms = pd.Categorical([canonical(label, control) for label in present])
+    errors.enough_perturbations(sorted(set(forms.categories) - {control}), f"obs[{perturbation!r}]")
+    codes = forms.codes[labels.cat.codes.to_numpy()]
+    return pd.Series(pd.Categorical.from_codes(codes, categories=forms.categories), index=labels.index)
 
 
 def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
@@ -352,8 +352,8 @@ def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArr
 def _groups(labels: Any, control: str | None) -> tuple[pd.Index, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Sorted perturbations, each cell's group (control is the last one, -1 for no label), and cells in each group."""
     category = pd.Categorical(labels).remove_unused_categories()
-    names = np.array([str(name) for name in category.categories], dtype=object)
-    perturbations = np.sort(names[names != control])
+    names = np.array([canonical(str(name), control) for name in category.categories], dtype=object)
+    perturbations = np.unique(names[names != control])
     # A cell without a label has the code -1, which takes the last of these.
     group_of_code = np.append(np.searchsorted(perturbations, names), -1)
     group_of_code[:-1][names == control] = len(perturbations)

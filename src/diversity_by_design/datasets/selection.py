@@ -13,9 +13,8 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import CONTROL, JOINER, canonical, parts
 
-CONTROL = "control"
-JOINER = "+"
 # The paper's number for norman19, and the most that is taken when nothing is said.
 MOST_CELLS = 256
 
@@ -23,13 +22,13 @@ MOST_CELLS = 256
 def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dict[str, str]:
     """Name of the condition that each label of a file stands for.
 
-    The control label becomes ``control``, a guide's ending is removed, the parts of a combination are joined by ``+``
-    in sorted order, and a part that is the control label is dropped (``A+ctrl`` is ``A``).
+    The control label becomes ``control``, a guide's ending is removed, and a combination takes its canonical form
+    (``B_A`` and ``A+B`` are ``A+B``, ``A+ctrl`` is ``A``). Labels may share a condition.
 
     Raises
     ------
     InputError
-        A combination has an empty part, or labels that differ in more than a guide's ending become the same condition.
+        A combination has an empty part, or another label than the control label is called ``control``.
 
     Examples
     --------
@@ -38,31 +37,29 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
     {'B_A': 'A+B', 'C': 'C', 'NT': 'control'}
     """
     separator = settings.combination_separator or JOINER
-    joined: dict[str, str] = {}
-    origin: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     for label in sorted(set(labels)):
         target = label
         if settings.guide_suffix is not None and label != settings.control_label:
             target = re.sub(settings.guide_suffix, "", label)
         if target == settings.control_label:
-            form = CONTROL
-        else:
-            parts = [part for whole in target.split(separator) for part in whole.split(JOINER)]
-            if not all(part.strip() for part in parts):
-                raise InputError(
-                    f"label {label!r} of obs[{settings.perturbation_key!r}] has an empty part; combinations are "
-                    f"written as A{separator}B, and single perturbations without {separator!r}"
-                )
-            form = JOINER.join(part for part in parts if part != settings.control_label) or CONTROL
-        if origin.setdefault(form, target) != target:
+            conditions[label] = CONTROL
+            continue
+        joined = target.replace(separator, JOINER)
+        if not all(part.strip() for part in parts(joined)):
             raise InputError(
-                f"labels {origin[form]!r} and {target!r} of obs[{settings.perturbation_key!r}] both become condition "
-                f"{form!r} (control is {settings.control_label!r}, combinations are joined by {separator!r}); give "
-                "both groups of cells one label, or tell them apart by name"
+                f"label {label!r} of obs[{settings.perturbation_key!r}] has an empty part; combinations are "
+                f"written as A{separator}B, and single perturbations without {separator!r}"
             )
-        joined[label] = form
-    canonical = errors.canonical_conditions(joined.values(), JOINER)
-    return {label: canonical[form] for label, form in joined.items()}
+        # As a part of a combination the control label may itself hold the separator.
+        form = canonical(joined, settings.control_label.replace(separator, JOINER))
+        if form == CONTROL:
+            raise InputError(
+                f"label {label!r} of obs[{settings.perturbation_key!r}] stands for control beside the control label "
+                f"{settings.control_label!r}; give both groups of cells one label, or tell them apart by name"
+            )
+        conditions[label] = form
+    return conditions
 
 
 def automatic_cells(counts: Mapping[str, int]) -> int:

@@ -14,7 +14,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.graphs.annotations import Annotations, read_annotations, read_columns, resolve, table_header
 from diversity_by_design.graphs.coexpression import coexpression_graph
 from diversity_by_design.graphs.graph import EDGES, N_NEIGHBOURS, Graph, check_options, joined, strongest
-from diversity_by_design.labels import genes_of
+from diversity_by_design.labels import parts
 from diversity_by_design.statistics import PerturbationStatistics
 
 __all__ = ["Graph", "coexpression_graph", "covered", "gene_ontology_graph", "perturbation_graph", "read_graph"]
@@ -167,7 +167,7 @@ def perturbation_graph(
     InputError
         None of the perturbed genes is known to the file.
     """
-    perturbed = {gene for label in statistics.labels for gene in genes_of(label)}
+    perturbed = {gene for label in statistics.labels for gene in parts(label)}
     graph = read_graph(path, sorted(perturbed.union(statistics.genes)), n_neighbours=n_neighbours)
     if not perturbed.intersection(graph.nodes):
         raise InputError(

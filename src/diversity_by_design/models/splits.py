@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import checked_labels, genes_of
+from diversity_by_design.labels import canonical, checked_labels, parts
 from diversity_by_design.models.split_tables import COLUMNS, ROLES, TASKS, check_choice, grouped_roles, read_table
 from diversity_by_design.running.files import write_csv
 
@@ -21,7 +21,6 @@ __all__ = [
     "Split",
     "check_no_leak",
     "combination_splits",
-    "genes_of",
     "make_splits",
     "read_splits",
     "unseen_splits",
@@ -70,10 +69,10 @@ class Split:
     roles: pd.Series
 
     def __post_init__(self) -> None:
-        labels = checked_labels(self.roles.index, str(self))
-        roles = pd.Series(self.roles.to_numpy(dtype=object), index=list(self.roles.index), dtype=object)
-        index = pd.Index(labels, dtype=object, name="perturbation")
-        object.__setattr__(self, "roles", roles.reindex(index).rename("role"))
+        checked_labels(self.roles.index, str(self))
+        index = pd.Index([canonical(label) for label in self.roles.index], dtype=object, name="perturbation")
+        roles = pd.Series(self.roles.to_numpy(dtype=object), index=index, dtype=object, name="role")
+        object.__setattr__(self, "roles", roles.sort_index())
         _check(self)
         # NumPy's whole numbers are accepted, and are not kept.
         object.__setattr__(self, "half", int(self.half))
@@ -132,7 +131,7 @@ def make_splits(
     """
     names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
     if task == "auto":
-        usable = [label for label in names if len(genes_of(label)) == 2 and _is_covered(label, genes)]
+        usable = [label for label in names if len(parts(label)) == 2 and _is_covered(label, genes)]
         task = "combinations" if len(usable) >= _FEWEST else "unseen"
     check_choice("task", task, (*TASKS, "auto"))
     function = combination_splits if task == "combinations" else unseen_splits
@@ -177,9 +176,9 @@ def combination_splits(
     """
     names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
     roles = {label: "train" if _is_covered(label, genes) else "not_covered" for label in names}
-    tested = [label for label in names if len(genes_of(label)) == 2 and roles[label] == "train"]
+    tested = [label for label in names if len(parts(label)) == 2 and roles[label] == "train"]
     if len(tested) < _FEWEST:
-        n_all = sum(len(genes_of(label)) == 2 for label in names)
+        n_all = sum(len(parts(label)) == 2 for label in names)
         raise InputError(
             f"the task 'combinations' needs at least {_FEWEST} combinations (A+B) whose genes are covered by the "
             f"graph; there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations); use the task "
@@ -219,9 +218,9 @@ def unseen_splits(labels: Iterable[str], seed: int, *, covered: Iterable[str] | 
     """
     names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
     roles = {label: "left_out" if _is_covered(label, genes) else "not_covered" for label in names}
-    tested = [label for label in names if len(genes_of(label)) == 1 and roles[label] == "left_out"]
+    tested = [label for label in names if len(parts(label)) == 1 and roles[label] == "left_out"]
     if len(tested) < _FEWEST:
-        n_all = sum(len(genes_of(label)) == 1 for label in names)
+        n_all = sum(len(parts(label)) == 1 for label in names)
         raise InputError(
             f"the task 'unseen' needs at least {_FEWEST} single perturbations whose gene is covered by the graph; "
             f"there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations)"
@@ -369,7 +368,7 @@ def _check(split: Split) -> None:
             )
     tested = split.labels("test")
     if split.task == "combinations":
-        singles = [label for label in tested if len(genes_of(label)) == 1]
+        singles = [label for label in tested if len(parts(label)) == 1]
         if singles:
             raise InputError(
                 f"{split} tests {len(singles)} single perturbation(s): {listed(singles)}; in this task the singles are "
@@ -377,9 +376,9 @@ def _check(split: Split) -> None:
             )
         return
     for role in ("train", "validation"):
-        seen = {gene: label for label in split.labels(role) for gene in genes_of(label)}
+        seen = {gene: label for label in split.labels(role) for gene in parts(label)}
         for label in tested:
-            for gene in genes_of(label):
+            for gene in parts(label):
                 if gene in seen:
                     raise InputError(
                         f"{split}: {label!r} is tested as unseen, but its gene {gene} is also in {seen[gene]!r}, whose "
@@ -399,4 +398,4 @@ def _gene_set(covered: Iterable[str] | None) -> frozenset[str] | None:
 
 
 def _is_covered(label: str, covered: frozenset[str] | None) -> bool:
-    return covered is None or covered.issuperset(genes_of(label))
+    return covered is None or covered.issuperset(parts(label))

@@ -18,6 +18,7 @@ from scipy import stats
 from diversity_by_design import baselines, metrics
 from diversity_by_design.degs import DegScores
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import is_combination
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
 
 Truth = Literal["paper", "second_half"]
@@ -120,7 +121,7 @@ def baseline_scores(
         )
         labels = statistics.labels[rows]
         about = pd.DataFrame({"perturbation": labels, "predictor": name, "n_degs": degs.n_degs[rows]})
-        about["is_combination"] = labels.str.contains("+", regex=False)
+        about["is_combination"] = is_combination(labels)
         tables += [about.assign(metric=metric, value=value) for metric, value in values.items()]
     columns = ["perturbation", "predictor", "metric", "value", "n_degs", "is_combination"]
     return pd.concat(tables, ignore_index=True)[columns]

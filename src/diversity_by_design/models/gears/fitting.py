@@ -22,7 +22,7 @@ from diversity_by_design.degs import deg_scores
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.graphs.sources import coexpression_graph
-from diversity_by_design.labels import genes_of
+from diversity_by_design.labels import parts
 from diversity_by_design.models.batches import ExpressionRows, Pseudobulk, SingleCells, TrainingSet
 from diversity_by_design.models.checkpoint import read_tensors, write_tensors
 from diversity_by_design.models.devices import available_devices
@@ -234,7 +234,7 @@ def fit(
         ontology = _without_edges(training, split)
     of_training = statistics.select(labels=training)
     names = [*training, control]
-    outside = {gene for role in ("validation", "test") for label in split.labels(role) for gene in genes_of(label)}
+    outside = {gene for role in ("validation", "test") for label in split.labels(role) for gene in parts(label)}
     outside = outside.difference(ontology.nodes)
     if outside:
         raise InputError(
@@ -328,9 +328,9 @@ def _require_kinds(split: object, ontology: object, loss: object, options: Mappi
 
 def _without_edges(training: pd.Index, split: Split) -> Graph:
     """A graph of the genes of the training perturbations, which must be all that is asked for."""
-    genes = {gene for label in training for gene in genes_of(label)}
+    genes = {gene for label in training for gene in parts(label)}
     asked = split.labels("validation").union(split.labels("test"))
-    unknown = sorted({gene for label in asked for gene in genes_of(label)} - genes)
+    unknown = sorted({gene for label in asked for gene in parts(label)} - genes)
     if unknown:
         raise InputError(
             f"{listed(unknown)}: in no training perturbation; predicting unseen genes takes a graph that joins them to "

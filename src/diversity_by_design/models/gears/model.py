@@ -21,7 +21,7 @@ from torch_geometric.nn import SGConv
 
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
-from diversity_by_design.labels import checked_labels, genes_of
+from diversity_by_design.labels import checked_labels, parts
 from diversity_by_design.models.gears.batch_norm import affine, moments, normalise, running, update
 from diversity_by_design.models.gears.decoder import Layer, Moments, Spare, decode
 from diversity_by_design.models.gears.propagation import Propagation, convolve
@@ -189,15 +189,15 @@ class GEARS(nn.Module):
             A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
         """
         checked_labels({label for label in labels if label != control}, "perturbations")
-        parts = [() if label == control else genes_of(label) for label in labels]
-        unknown = {gene for genes in parts for gene in genes}.difference(self.perturbable)
+        perturbed = [() if label == control else parts(label) for label in labels]
+        unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
         if unknown:
             raise InputError(
                 f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(self.perturbable):,} genes "
                 f"({listed(self.perturbable, 5)}); predict perturbations of these, or train with a graph that has more"
             )
-        index = np.full((len(parts), 2), NO_GENE)
-        for row, genes in zip(index, parts, strict=True):
+        index = np.full((len(perturbed), 2), NO_GENE)
+        for row, genes in zip(index, perturbed, strict=True):
             row[: len(genes)] = self.perturbable.get_indexer(pd.Index(genes))
         # A+B is B+A.
         return -np.sort(-index, axis=1)
