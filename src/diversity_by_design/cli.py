@@ -23,7 +23,7 @@ from typing import Annotated
 import typer
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors import available_cores
+from diversity_by_design.threads import available_cores
 
 PROJECT = "diversity-by-design"
 BAD_INPUT = 2

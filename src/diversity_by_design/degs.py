@@ -13,8 +13,8 @@ from scipy import special, stats
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors import map_threads
 from diversity_by_design.statistics import ROUNDING, FloatArray, PerturbationStatistics, sample_variance
+from diversity_by_design.threads import map_threads
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
 ALPHA = 0.05

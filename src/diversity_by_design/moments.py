@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from diversity_by_design.running.executors import map_threads
+from diversity_by_design.threads import map_threads
 
 # Adding and subtracting this rounds a double to a multiple of 2**-24.
 _SPLIT = 1.5 * 2.0**28

@@ -15,7 +15,7 @@ from diversity_by_design import errors
 from diversity_by_design.cells import checked_chunks
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import canonical
-from diversity_by_design.running.executors import available_cores
+from diversity_by_design.threads import available_cores
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -21,8 +21,8 @@ from diversity_by_design import metrics
 from diversity_by_design.baselines import label_generator, sorted_members
 from diversity_by_design.degs import DegScores, deg_scores
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors import map_threads
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.threads import map_threads
 from diversity_by_design.weights import deg_weights
 
 if TYPE_CHECKING:

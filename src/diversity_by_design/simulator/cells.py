@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator import kernels
 from diversity_by_design.simulator.kernels import Tables
 from diversity_by_design.simulator.random_numbers import lanes, stream
 from diversity_by_design.simulator.truth import CONTROL_COUNTS, COUNTS, Effects, Truth, child
+from diversity_by_design.threads import available_cores, map_threads
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

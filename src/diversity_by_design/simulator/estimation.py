@@ -26,9 +26,9 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
 from diversity_by_design.simulator.parameters import GeneParameters
+from diversity_by_design.threads import available_cores, map_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from diversity_by_design.running.executors import available_cores, map_threads
 from diversity_by_design.simulator.truth import Effects
 from diversity_by_design.statistics import ROUNDING, PerturbationStatistics
+from diversity_by_design.threads import available_cores, map_threads
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

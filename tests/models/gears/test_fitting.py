@@ -313,7 +313,7 @@ def test_a_last_step_that_breaks_the_model_is_noticed_and_not_kept(cells, split,
 
 def test_models_depend_on_their_seed_whatever_other_threads_do(cells):
     from diversity_by_design.models.gears.fitting import new_model
-    from diversity_by_design.running.executors import map_threads
+    from diversity_by_design.threads import map_threads
 
     def parameters(seed: int) -> torch.Tensor:
         options = dbd.gears.TrainingOptions(hidden_size=8, seed=seed)

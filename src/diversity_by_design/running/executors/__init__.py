@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from diversity_by_design.running.executors.dask_cluster import DaskCluster
-from diversity_by_design.running.executors.interface import (
-    Executor,
-    Outcome,
-    ThisProcess,
-    attempt,
-    available_cores,
-    map_threads,
-)
+from diversity_by_design.running.executors.interface import Executor, Outcome, ThisProcess, attempt
 from diversity_by_design.running.executors.local import LocalProcesses
+from diversity_by_design.threads import checked_workers
 
 __all__ = [
     "DaskCluster",
@@ -20,9 +14,7 @@ __all__ = [
     "Outcome",
     "ThisProcess",
     "attempt",
-    "available_cores",
     "executor",
-    "map_threads",
 ]
 
 
@@ -50,5 +42,5 @@ def executor(workers: int | None = None, scheduler: str | None = None) -> Execut
     """
     if scheduler is not None:
         return DaskCluster(scheduler)
-    workers = available_cores() if workers is None else workers
+    workers = checked_workers(workers)
     return ThisProcess() if workers == 1 else LocalProcesses(workers)

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
-from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors.interface import Executor, Outcome, attempt, available_cores, given_up
+from diversity_by_design.running.executors.interface import Executor, Outcome, attempt, given_up
+from diversity_by_design.threads import available_cores, checked_workers
 
 # Deaths of a worker process after which the task it was at is given up.
 MAX_DEATHS = 3
@@ -49,9 +49,7 @@ class LocalProcesses(Executor):
     """
 
     def __init__(self, workers: int) -> None:
-        if workers < 1:
-            raise InputError(f"workers is {workers}; at least 1 is needed")
-        self.workers = workers
+        self.workers = checked_workers(workers)
         self._runs: list[_LocalRun] = []
 
     def run(

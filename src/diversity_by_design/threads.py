@@ -1,0 +1,65 @@
+"""How many cores there are, and threads that share them."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from diversity_by_design.errors import InputError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use (not all that the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def checked_workers(workers: int | None) -> int:
+    """Number of workers: as many as cores for None.
+
+    Raises
+    ------
+    InputError
+        It is no whole number of at least 1.
+
+    Examples
+    --------
+    >>> checked_workers(3)
+    3
+    """
+    if workers is None:
+        return available_cores()
+    try:
+        number = operator.index(workers)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(f"workers is {workers!r}; it must be a whole number of at least 1, or None for all cores")
+    return number
+
+
+def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> list[Result]:
+    """Results of `function` for every task, in the order of the tasks.
+
+    Meant for functions that release the interpreter's lock, as NumPy, SciPy and compiled kernels do.
+
+    Parameters
+    ----------
+    function : callable
+    tasks : iterable
+    workers : int, optional
+        Threads (default: as many as cores).
+    """
+    tasks = list(tasks)
+    n_threads = min(checked_workers(workers), len(tasks))
+    if n_threads <= 1:
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(function, tasks))
