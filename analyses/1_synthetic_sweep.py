@@ -16,8 +16,8 @@ import pandas as pd
 import typer
 
 from diversity_by_design import cli, datasets
-from diversity_by_design.audit import sweep as sweep_metrics
 from diversity_by_design.audit_summary import dial_summary, parameter_correlations, scaled_scores
+from diversity_by_design.auditing import audit
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.paper.correlations import (
@@ -339,7 +339,7 @@ def write_sweep(
             caption += f" The line is the moving average of {average['n'].iat[0]:,} data sets."
         folder.figure(
             name,
-            figures.draw_sweep(simulated, parameter, column, logarithmic),
+            figures.draw_sweep(simulated, parameter, column, correlations, logarithmic),
             {"points": figures.points(simulated, parameter, column), "moving_average": average},
             title=f"Pearson(Δ) of the mean baseline along {parameter}, {figures.GENE_GROUP_LABELS[group]}, simulated",
             caption=caption,
@@ -355,7 +355,7 @@ def write_sweep(
     )
     folder.figure(
         "sweep_overview",
-        figures.draw_overview(simulated, OVERVIEW_METRICS, logarithmic),
+        figures.draw_overview(simulated, OVERVIEW_METRICS, correlations, logarithmic),
         figures.overview(simulated, OVERVIEW_METRICS, logarithmic),
         title="All parameters",
         caption="The mean baseline along all eight parameters: points are simulated data sets, lines moving averages.",
@@ -413,7 +413,7 @@ def write_audit(
     # On the CPU, also where the sweep is not; it takes a minute or two.
     table = folder.cached_table(
         "metric_audit",
-        lambda: sweep_metrics(
+        lambda: audit(
             n_datasets,
             parameters=parameters,
             ranges=ranges,
@@ -435,8 +435,8 @@ def write_audit(
         "perturbations differ, not with the bias of control. Right: the score as the true profile is shrunken to the "
         "mean of all perturbed cells, from the truth (0) to complete mode collapse (1); a sound metric falls all the "
         f"way. Medians over at most {n_datasets:,} simulated data sets of at most {max_entries:,} entries, those in "
-        "which the metric is defined: correlations on DEGs take perturbations with two DEGs, and none is defined for a "
-        "prediction of no change.",
+        "which the metric is defined: correlations on DEGs take perturbations with three DEGs, and none is defined for "
+        "a prediction of no change.",
         paper="",
     )
 

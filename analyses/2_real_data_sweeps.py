@@ -16,7 +16,7 @@ from diversity_by_design import cli
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.paper import deg_sharing, sweeps
 from diversity_by_design.paper.analysis import Run, script
-from diversity_by_design.paper.correlations import correlation, table_3
+from diversity_by_design.paper.correlations import TABLE_3_METRICS, sweep_correlations, table_3
 from diversity_by_design.paper.figures import deg_sharing as sharing_figures
 from diversity_by_design.paper.figures import sweep_trends
 from diversity_by_design.running.files import read_csv
@@ -77,8 +77,10 @@ def analyse(run: Run) -> None:
         bar.set_postfix_str("figures")
         write_sharing_figures(folder, data, run.prepared.name)
         bar.update()
-        write_sweep_figures(folder, tables)
-        write_table_3(folder, tables, run.prepared.name)
+        columns = [*TABLE_3_METRICS.values(), *(figure[2] for figure in TREND_FIGURES), *OVERVIEW_METRICS]
+        correlations = sweep_correlations(tables, list(dict.fromkeys(columns)))
+        write_sweep_figures(folder, tables, correlations)
+        write_table_3(folder, correlations, run.prepared.name)
         bar.update()
 
 
@@ -136,19 +138,22 @@ def write_sharing_figures(folder: ResultFolder, data: sweeps.SweepData, name: st
         )
 
 
-def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -> None:
+def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame], correlations: pd.DataFrame) -> None:
     """Figures 2D/E, 5H/I and 5L/M, and an overview of all sweeps."""
     for name, parameter, column, ylabel, figure_of_paper, caption in TREND_FIGURES:
         sweep = tables[parameter]
-        r, _, n = correlation(sweep, column)
-        if n:
-            caption += f" Correlation with the parameter: r = {r:.2f} over {n:,} points."
+        row = correlations.set_index(["parameter", "column"]).loc[(parameter, column)]
+        if row["n"]:
+            caption += (
+                f" Correlation with the parameter: r = {row['r']:.2f} (95 % interval over perturbations "
+                f"{row['low']:.2f} to {row['high']:.2f}) over {row['n']:,.0f} points."
+            )
         undefined = int(sweep[column].isna().sum())
         if undefined:
             caption += f" {undefined:,} of {len(sweep):,} points are undefined and left out."
         folder.figure(
             name,
-            sweep_trends.draw_sweep(sweep, column, ylabel),
+            sweep_trends.draw_sweep(sweep, column, ylabel, row["r"]),
             {
                 "points": sweep[["value", "replicate", "perturbation", column]],
                 "trend": sweep_trends.trend(sweep, column),
@@ -164,7 +169,7 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -
     )
     folder.figure(
         "sweeps_overview",
-        sweep_trends.draw_overview(tables, OVERVIEW_METRICS),
+        sweep_trends.draw_overview(tables, OVERVIEW_METRICS, correlations),
         trends,
         title="All sweeps",
         caption=(
@@ -176,11 +181,11 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame]) -
     )
 
 
-def write_table_3(folder: ResultFolder, tables: dict[str, pd.DataFrame], name: str) -> None:
+def write_table_3(folder: ResultFolder, correlations: pd.DataFrame, name: str) -> None:
     """Table 3, with the paper's numbers beside ours, and those of simulated data if analysis 1 has any."""
     paper = pd.read_csv(cli.project_root() / "analyses" / "paper_reference" / "correlations.csv")
     simulated = simulated_correlations(folder.path.with_name("1_synthetic_sweep"))
-    table = table_3(tables, name, paper, simulated)
+    table = table_3(correlations, name, paper, simulated)
     compared_with = table["paper_dataset"].iat[0]
     both = table.dropna(subset=["ours", "paper"])
     agree = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
@@ -193,7 +198,8 @@ def write_table_3(folder: ResultFolder, tables: dict[str, pd.DataFrame], name: s
         "table3",
         table,
         caption=(
-            "Correlation of the mean baseline's score with each parameter, over perturbations; the paper's numbers "
+            "Correlation of the mean baseline's score with each parameter, over perturbations and settings, with 95 % "
+            "intervals over resampled perturbations; the paper's numbers "
             f"are those for {compared_with}. The sign agrees in {agree} of {len(both)}. Empty: the metric cannot "
             f"depend on the parameter, or the paper gives no number. Simulation: as analysis 1 found, {of_simulations}."
         ),

@@ -35,7 +35,7 @@ def analyse(run: Run) -> None:
                 f"have the same absolute t score), and so is their WMSE: {listed(undefined)}."
             )
         bar.update()
-        write_sensitivity(folder, niche.niche_scores(statistics, degs, weights), len(statistics.genes))
+        write_sensitivity(folder, niche.niche_scores(statistics, workers=run.workers), len(statistics.genes))
         bar.update()
         examples = spread_by_strength(degs.labels, degs.n_degs, 3)
         write_weights(

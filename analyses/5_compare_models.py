@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import cli
+from diversity_by_design.baselines import DUPLICATE
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.errors import listed
+from diversity_by_design.metrics.means import FEWEST_CHOSEN
+from diversity_by_design.paired import FEWEST_PAIRS
 from diversity_by_design.paper import comparison, model_comparison
 from diversity_by_design.paper.analysis import Run, script
 from diversity_by_design.paper.claims import Evidence, check_claims
@@ -34,6 +37,7 @@ from diversity_by_design.predictions import (
 from diversity_by_design.running.files import read_csv
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Truth
 
 HOW_MEASURED = (
     "The technical duplicate is one half of a perturbation's cells predicting the mean of the other half; all else is "
@@ -55,12 +59,10 @@ def analyse(run: Run) -> None:
         predictions = read_predictions(folder.path.parent / FOLDER, statistics, run.prepared.checksum)
         if not predictions:
             tqdm.write(f"no predictions in {folder.path.parent / FOLDER}: baselines only; analysis 4 trains models")
-        halves = technical_duplicate(cells, seed=run.seed, workers=run.workers)
         bar.update()
-        degs = deg_scores(statistics, workers=run.workers)
-        weights = deg_weights(degs)
+        truth = Truth.from_anndata(cells, mode="paper", seed=run.seed, workers=run.workers)
         bar.update()
-        of_seeds = model_comparison.seed_scores(statistics, halves, degs, weights, predictions)
+        of_seeds = model_comparison.seed_scores(truth, predictions)
         everything = model_comparison.mean_over_seeds(of_seeds)
         compared = note_compared(folder, statistics.labels, predictions)
         of_seeds, scores = (table[table["perturbation"].isin(compared)] for table in (of_seeds, everything))
@@ -70,7 +72,7 @@ def analyse(run: Run) -> None:
         write_groups(folder, scores, strength)
         bar.update()
         if predictions:
-            profiles = model_comparison.variance_profiles(statistics, halves, predictions, compared)
+            profiles = model_comparison.variance_profiles(truth, predictions, compared)
             ratios = model_comparison.variance_ratios(profiles, len(compared))
             write_models(folder, scores, of_seeds, profiles, ratios, predictions[0].task)
             evidence = Evidence(scores.merge(strength[["perturbation", "deg_group"]], on="perturbation"), ratios)
@@ -78,7 +80,7 @@ def analyse(run: Run) -> None:
         bar.update()
         strength = comparison.strength_table(statistics, everything)
         examples = comparison.example_labels(strength)
-        genes_of_examples = comparison.duplicate_genes(statistics, halves, degs, weights, examples)
+        genes_of_examples = comparison.duplicate_genes(truth, examples)
         bar.update()
         write_strength(folder, strength, genes_of_examples)
         bar.update()
@@ -129,11 +131,11 @@ def write_scores(folder: ResultFolder, scores: pd.DataFrame) -> None:
             f"The additive baseline predicts {added:,} of {combinations:,} combinations; of the others a part was not "
             "measured alone."
         )
-    few = int((perturbations["n_degs"] < 2).sum())
+    few = int((perturbations["n_degs"] < FEWEST_CHOSEN).sum())
     if few:
         folder.note(
-            f"{few:,} of {len(perturbations):,} perturbations have fewer than two DEGs vs rest: Pearson on DEGs is "
-            "undefined for them."
+            f"{few:,} of {len(perturbations):,} perturbations have fewer than {FEWEST_CHOSEN} DEGs vs rest: Pearson on "
+            "DEGs is undefined for them."
         )
     medians = summary.set_index(["metric", "predictor"])["median"]
     caption = (
@@ -189,7 +191,7 @@ def write_groups(folder: ResultFolder, scores: pd.DataFrame, strength: pd.DataFr
             tests,
             caption=(
                 "GEARS trained with MSE (first) and with WMSE (second) in each group, as in model_tests; none with "
-                f"fewer than {model_comparison.FEWEST_PAIRS} pairs."
+                f"fewer than {FEWEST_PAIRS} pairs."
             ),
         )
         caption += (
@@ -286,12 +288,12 @@ def said_of_models(scores: pd.DataFrame, ratios: pd.DataFrame) -> str:
     return (
         f"(A) Median WMSE: {medians_of(medians, 'wmse', models)}. (B) Median weighted R2: "
         f"{medians_of(medians, 'weighted_r2_delta', models)}; the technical duplicate has "
-        f"{number(medians['weighted_r2_delta', comparison.DUPLICATE])}. (C) Median Pearson on DEGs, in which no "
+        f"{number(medians['weighted_r2_delta', DUPLICATE])}. (C) Median Pearson on DEGs, in which no "
         f"weights are: {medians_of(medians, 'pearson_delta_degs', models)}.{brackets} (D) Variance of each gene over "
         "these perturbations, dots for genes (mean over seeds) and lines for their running median. Median variance as "
         f"a part of the truth's: {listed(f'{label(name)} {number(share[name])}' for name in models)}; 1 is as diverse "
         "as the truth, 0 is mode collapse. The truth's and the duplicate's variance also hold the sampling noise of "
-        f"their cells (the duplicate, of half as many, has {number(share[comparison.DUPLICATE])}).{fewer}"
+        f"their cells (the duplicate, of half as many, has {number(share[DUPLICATE])}).{fewer}"
     )
 
 

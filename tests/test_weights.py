@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights
-from diversity_by_design.weights import squared_scores
+from diversity_by_design.degs import squared_scores
 
 SCORES = hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 12)), elements=st.floats(-50, 50, width=16))
 

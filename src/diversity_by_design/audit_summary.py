@@ -6,13 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from diversity_by_design.arrays import FloatArray
+from diversity_by_design.baselines import DUPLICATE, dial_alpha
+from diversity_by_design.correlation import correlations
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.paper.comparison import DUPLICATE
 from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC, SIMULATION_PARAMETERS
-from diversity_by_design.simulator.predictors import dial_alpha
-from diversity_by_design.statistics import FloatArray
 
 BASELINE = "perturbed_mean"
 
@@ -26,7 +25,7 @@ def parameter_correlations(table: pd.DataFrame, predictor: str = BASELINE) -> pd
     Parameters
     ----------
     table : DataFrame
-        Result of `diversity_by_design.simulator.sweep`.
+        Result of `diversity_by_design.audit`.
     predictor : str
         By default the mean baseline.
 
@@ -34,35 +33,32 @@ def parameter_correlations(table: pd.DataFrame, predictor: str = BASELINE) -> pd
     -------
     DataFrame
         One row per metric and parameter: `metric`, `higher_is_better`, `predictor`, `parameter`, `scale` ("log" for
-        n_p, n_0, k and mu_l, unless a value has no logarithm), `r`, `p`, `n` (data sets in which the score is defined),
-        `n_undefined`. r and p are NaN with fewer than three data sets, and where score or parameter do not vary.
+        n_p, n_0, k and mu_l, unless a value has no logarithm), `r`, `low`, `high` (95 % interval, data sets resampled),
+        `n` (data sets in which the score is defined), `n_undefined`. r is NaN with fewer than three data sets, and
+        where score or parameter do not vary.
 
     Raises
     ------
     InputError
         The predictor is not in the table.
     """
-    rows = []
-    for metric, every in _of_predictor(table, predictor).groupby("metric", sort=False):
-        defined = every[np.isfinite(every["value"])]
-        for parameter in SIMULATION_PARAMETERS:
-            x = defined[parameter].to_numpy(float)
-            logarithmic = parameter in SIMULATION_LOGARITHMIC and bool((x > 0).all())
-            r, p = _pearson(np.log(x) if logarithmic else x, defined["value"].to_numpy())
-            rows.append(
-                {
-                    "metric": metric,
-                    "higher_is_better": every["higher_is_better"].iat[0],
-                    "predictor": predictor,
-                    "parameter": parameter,
-                    "scale": "log" if logarithmic else "linear",
-                    "r": r,
-                    "p": p,
-                    "n": len(defined),
-                    "n_undefined": len(every) - len(defined),
-                }
-            )
-    return pd.DataFrame(rows)
+    own = _of_predictor(table, predictor)
+    scores = own.pivot_table("value", "dataset", "metric", sort=False, dropna=False, observed=True)
+    parameters = own.drop_duplicates("dataset").set_index("dataset").loc[scores.index, list(SIMULATION_PARAMETERS)]
+    logarithmic = [
+        name for name in SIMULATION_PARAMETERS if name in SIMULATION_LOGARITHMIC and (parameters[name] > 0).all()
+    ]
+    x = np.column_stack([np.log(column) if name in logarithmic else column for name, column in parameters.items()])
+    result = correlations(x, scores.to_numpy())
+    keys = pd.MultiIndex.from_product([scores.columns, SIMULATION_PARAMETERS], names=["metric", "parameter"])
+    numbers = {name: getattr(result, name).ravel() for name in ("r", "low", "high")}
+    correlated = keys.to_frame(index=False).assign(**numbers, predictor=predictor)
+    correlated["n"] = np.repeat(result.n, len(SIMULATION_PARAMETERS))
+    correlated["n_undefined"] = len(scores) - correlated["n"]
+    correlated["scale"] = np.where(correlated["parameter"].isin(logarithmic), "log", "linear")
+    correlated["higher_is_better"] = correlated["metric"].map(own.groupby("metric")["higher_is_better"].first())
+    columns = ["metric", "higher_is_better", "predictor", "parameter", "scale", "r", "low", "high", "n", "n_undefined"]
+    return correlated[columns]
 
 
 def scaled_scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +70,7 @@ def scaled_scores(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Result of `diversity_by_design.simulator.sweep`, with the predictor `perturbed_mean`.
+        Result of `diversity_by_design.audit`, with the predictor `perturbed_mean`.
 
     Returns
     -------
@@ -114,7 +110,7 @@ def dial_summary(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Result of `diversity_by_design.simulator.sweep`, with at least two settings of the dial.
+        Result of `diversity_by_design.audit`, with at least two settings of the dial.
 
     Returns
     -------
@@ -187,17 +183,6 @@ def _by_metric(table: pd.DataFrame) -> list[tuple[str, bool, pd.DataFrame]]:
         )
         for metric, scores in table.groupby("metric", sort=False)
     ]
-
-
-def _pearson(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    if len(x) < 3 or not (_varies(x) and _varies(y)):
-        return np.nan, np.nan
-    result = stats.pearsonr(x, y)
-    return float(result.statistic), float(result.pvalue)
-
-
-def _varies(values: FloatArray) -> bool:
-    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max())
 
 
 def _falls(values: FloatArray) -> bool:

@@ -1,134 +1,186 @@
-"""Predictions that no model needs training for: the ends of the scale (section 3.4, figure 6)."""
+"""Predictors that nothing has to be trained for: the ends of the scale, and settings between them (section 3.4)."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import errors
+from diversity_by_design.arrays import FloatArray, as_array, read_only
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import parts
-from diversity_by_design.statistics import (
-    FloatArray,
-    PerturbationStatistics,
-    expression_matrix,
-    perturbation_labels,
-)
+from diversity_by_design.registry import Registry
+from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Target
 
-if TYPE_CHECKING:
-    from anndata import AnnData
+DUPLICATE = "technical_duplicate"
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_DIAL = "dial_"
 
 
-def control_mean(statistics: PerturbationStatistics) -> FloatArray:
-    """Predict mu_c for every perturbation (labels, genes): nothing changes."""
-    return np.broadcast_to(statistics.control_mean, statistics.mean.shape)
+@dataclass(frozen=True)
+class Predictor:
+    """A way to predict the mean expression of every perturbation.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        From a `diversity_by_design.truth.Target` to an array (labels, genes), or (genes,) for the same prediction of
+        all. A row of NaN says that nothing is predicted. What it may look at is the target's `training`,
+        `perturbed_mean` and `control_mean`; some diagnostic predictors look at the truth itself.
+    label : str
+        For figures and tables (default: the name in words).
+    seed : int or None
+        Of a model, of which there may be several under one name.
+    half : bool
+        Whether it learns from one half of each perturbation's cells, the target's `duplicate`.
+    uninformative : bool
+        Whether it tells nothing about any one perturbation: the best such baseline is the zero of the calibrated scale.
+
+    Examples
+    --------
+    >>> nothing = Predictor("zero", lambda target: np.zeros(len(target.genes)))
+    """
+
+    name: str
+    function: Callable[[Target], npt.ArrayLike]
+    label: str = ""
+    seed: int | None = None
+    half: bool = False
+    uninformative: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise InputError(f"predictor {self.name!r}: {self.function!r} is no function of a target")
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
+
+    def predict(self, target: Target) -> FloatArray:
+        """Prediction (labels, genes); a row of NaN for each perturbation that is not predicted.
+
+        Raises
+        ------
+        InputError
+            The function returns an array of another shape, infinite values, or NaN for some genes only.
+        """
+        shape = target.mean.shape
+        try:
+            given = self.function(target)
+        except Exception as error:
+            error.add_note(f"in the predictor {self.name!r}")
+            raise
+        values = as_array(given, f"prediction of {self.name!r}")
+        if values.shape not in (shape, shape[1:]):
+            raise InputError(
+                f"{self.name!r} predicts an array of shape {values.shape}; expected {shape} (perturbations, genes), or "
+                f"{shape[1:]} for the same prediction of all perturbations"
+            )
+        missing = np.isnan(values)
+        partial = np.flatnonzero(np.atleast_1d(missing.any(axis=-1) & ~missing.all(axis=-1)))
+        if len(partial):
+            raise InputError(
+                f"{self.name!r} predicts NaN for {int(np.atleast_2d(missing)[partial[0]].sum())} of {shape[1]} genes "
+                f"of {target.labels[partial[0]]!r} ({len(partial)} such perturbation(s)); predict all genes or none"
+            )
+        return read_only(np.broadcast_to(values, shape))
 
 
-def perturbed_mean(statistics: PerturbationStatistics) -> FloatArray:
-    """Predict mu_all for every perturbation (labels, genes): all perturbations do the same."""
-    return np.broadcast_to(statistics.perturbed_mean, statistics.mean.shape)
+def control_mean(target: Target) -> FloatArray:
+    """Predict mu_c for every perturbation (genes,): nothing changes."""
+    return target.control_mean
 
 
-def additive(statistics: PerturbationStatistics) -> FloatArray:
+def perturbed_mean(target: Target) -> FloatArray:
+    """Predict mu_all for every perturbation (genes,): all perturbations do the same."""
+    return target.perturbed_mean
+
+
+def additive(target: Target | PerturbationStatistics) -> FloatArray:
     """Predict a combination by adding the effects of its parts, measured from control.
 
     ``mu_c + sum over parts s of (mu_s - mu_c)``.
+
+    Parameters
+    ----------
+    target : Target, or PerturbationStatistics
+        Of a target, parts are looked up among its training perturbations.
 
     Returns
     -------
     float64 array (labels, genes)
         NaN for single perturbations, and for combinations of which a part was not measured alone.
     """
-    prediction = np.full(statistics.mean.shape, np.nan)
-    for row, label in enumerate(statistics.labels):
-        positions = statistics.labels.get_indexer(pd.Index(parts(label)))
+    known = target if isinstance(target, PerturbationStatistics) else target.training
+    prediction = np.full((len(target.labels), len(target.genes)), np.nan)
+    if known is None or not known.n_control:
+        return prediction
+    for row, label in enumerate(target.labels):
+        positions = known.labels.get_indexer(pd.Index(parts(label)))
         if len(positions) > 1 and (positions >= 0).all():
-            effects = statistics.mean[positions] - statistics.control_mean
-            prediction[row] = statistics.control_mean + effects.sum(axis=0)
+            effects = known.mean[positions] - known.control_mean
+            prediction[row] = known.control_mean + effects.sum(axis=0)
     return prediction
 
 
-def technical_duplicate(
-    adata: AnnData,
-    seed: int = 0,
-    perturbation: str = "condition",
-    control: str | None = "control",
-    *,
-    workers: int | None = None,
-) -> tuple[PerturbationStatistics, PerturbationStatistics]:
-    """Split every perturbation's cells in random halves, as two runs of the experiment (section 3.4).
+def _duplicate(target: Target) -> FloatArray:
+    """Mean of other cells of the same perturbations (labels, genes); NaN where the target has none."""
+    return np.full(target.mean.shape, np.nan) if target.duplicate is None else target.duplicate
 
-    Predicting one half's means by the other's is what a perfect model could reach, given
-    this number of cells.
 
-    Parameters
-    ----------
-    adata : AnnData
-        As for `PerturbationStatistics.from_anndata`, with unique cell names.
-    seed : int
-        A label's halves depend on the seed, the label and its cells' names only: neither on the order
-        of the cells nor on the other labels.
-    perturbation, control, workers
-        As for `PerturbationStatistics.from_anndata`. Control cells are halved as well.
+@dataclass(frozen=True)
+class _Shrunken:
+    alpha: float
 
-    Returns
-    -------
-    first, second : PerturbationStatistics
-        Of an odd number of cells, the second half has one more.
+    def __call__(self, target: Target) -> FloatArray:
+        # Exact at both ends.
+        return (1.0 - self.alpha) * target.mean + self.alpha * target.perturbed_mean
+
+
+def dial(alpha: float) -> Predictor:
+    """Truth shrunken towards mu_all: from a perfect prediction (0) to complete mode collapse (1).
+
+    ``(1 - alpha) mu_p + alpha mu_all``
 
     Raises
     ------
     InputError
-        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells or cell names are not
-        unique.
+        `alpha` is outside [0, 1].
+
+    Examples
+    --------
+    >>> dial(0.9).name
+    'dial_0.9'
     """
-    labels = perturbation_labels(adata, perturbation, control)
-    errors.unique_names(adata.obs_names, "cell", "obs_names")
-    matrix = expression_matrix(adata)
-    in_first = halves(labels.to_numpy(), adata.obs_names, seed)
-    first, second = (
-        PerturbationStatistics.from_matrix(
-            matrix,
-            labels.where(chosen),
-            adata.var_names,
-            control=control,
-            cells=adata.obs_names,
-            workers=workers,
-        )
-        for chosen in (in_first, ~in_first)
+    if not 0.0 <= alpha <= 1.0:
+        raise InputError(f"alpha is {alpha}; it must be in [0, 1]")
+    return Predictor(f"{_DIAL}{alpha:g}", _Shrunken(float(alpha)))
+
+
+def dial_alpha(name: str) -> float:
+    """Alpha of the predictor `name` of a table; NaN for one that is no setting of the dial.
+
+    Examples
+    --------
+    >>> dial_alpha("dial_0.25"), dial_alpha("perturbed_mean")
+    (0.25, nan)
+    """
+    return float(name.removeprefix(_DIAL)) if name.startswith(_DIAL) else np.nan
+
+
+def top_degs_right(n: int) -> Predictor:
+    """mu_all in which each perturbation's `n` genes of largest absolute t are right: mu_all* of section 4.3."""
+    return Predictor(
+        "perturbed_mean_star", lambda target: np.where(target.degs.top(n), target.mean, target.perturbed_mean)
     )
-    return first, second
 
 
-def halves(labels: npt.NDArray[Any], cells: pd.Index, seed: int) -> npt.NDArray[np.bool_]:
-    """Whether each cell is in the first half of its label's cells (cells,); see `technical_duplicate`."""
-    in_first = np.zeros(len(labels), bool)
-    for label, members in sorted_members(labels, cells):
-        if len(members) < 2:
-            raise InputError(f"{label!r} has one cell, which cannot be halved; leave it out")
-        shuffled = label_generator(seed, label).permutation(members)
-        in_first[shuffled[: len(members) // 2]] = True
-    return in_first
-
-
-def sorted_members(labels: npt.NDArray[Any], cells: pd.Index) -> list[tuple[str, npt.NDArray[np.intp]]]:
-    """Each label with the positions of its cells in the order of their names.
-
-    Drawing from these makes a random choice independent of the order of the cells.
-    """
-    by_name = np.argsort(cells.astype(str).to_numpy(str), kind="stable")
-    codes, names = pd.factorize(labels[by_name], sort=True)
-    order = np.argsort(codes, kind="stable")
-    order = order[np.searchsorted(codes[order], 0) :]
-    groups = np.split(by_name[order], np.cumsum(np.bincount(codes[codes >= 0]))[:-1])
-    return list(zip(map(str, names), groups, strict=True))
-
-
-def label_generator(seed: int, label: str) -> np.random.Generator:
-    """Random numbers that depend on the seed and the label only."""
-    words = np.frombuffer(hashlib.sha256(label.encode()).digest(), dtype=np.uint32)
-    return np.random.default_rng(np.random.SeedSequence([seed, *words.tolist()]))
+BASELINES: Registry[Predictor] = Registry("baseline", Predictor)
+BASELINES.register("control_mean", control_mean, uninformative=True)
+BASELINES.register("perturbed_mean", perturbed_mean, uninformative=True)
+BASELINES.register("additive", additive)
+BASELINES.register(DUPLICATE, _duplicate, half=True)
+register = BASELINES.register

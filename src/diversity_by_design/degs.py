@@ -1,19 +1,21 @@
-"""Differential expression from sufficient statistics."""
+"""Differential expression from sufficient statistics, and the weights of genes that follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special, stats
 
 from diversity_by_design import errors
+from diversity_by_design.arrays import ROUNDING, BoolArray, FloatArray, as_array
 from diversity_by_design.errors import InputError
-from diversity_by_design.statistics import ROUNDING, FloatArray, PerturbationStatistics, sample_variance
+from diversity_by_design.labels import label_index
+from diversity_by_design.statistics import PerturbationStatistics, sample_variance, without
 from diversity_by_design.threads import map_threads
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
@@ -28,7 +30,7 @@ class DegScores:
     """Differential expression of every perturbation, each array (labels, genes).
 
     The scores are there at once; p values and fold changes, which weights do not need, are computed when they are
-    first asked for.
+    first asked for. A perturbation that has nothing to be compared with has rows of NaN.
 
     Attributes
     ----------
@@ -60,19 +62,17 @@ class DegScores:
     @cached_property
     def pvals(self) -> FloatArray:
         """Two-sided p values."""
-        return self._by_rows(lambda rows: 2.0 * special.stdtr(self.freedom[rows], -np.abs(self.t[rows])))
+        from diversity_by_design.significance import two_sided
+
+        return self._by_rows(lambda rows: two_sided(self.t[rows], self.freedom[rows]))
 
     @cached_property
     def pvals_adj(self) -> FloatArray:
         """P values adjusted within each perturbation (Benjamini-Hochberg)."""
+        from diversity_by_design.significance import adjusted
+
         pvals = self.pvals
-
-        def adjust(rows: slice) -> FloatArray:
-            undefined = np.isnan(pvals[rows])
-            adjusted = stats.false_discovery_control(np.where(undefined, 1.0, pvals[rows]), axis=1, method="bh")
-            return np.where(undefined, np.nan, adjusted)
-
-        return self._by_rows(adjust)
+        return self._by_rows(lambda rows: adjusted(pvals[rows]))
 
     @cached_property
     def log_fold_change(self) -> FloatArray:
@@ -82,21 +82,31 @@ class DegScores:
             lambda rows: np.log2((np.expm1(self.mean[rows]) + 1e-9) / (np.expm1(self.reference_mean[rows]) + 1e-9))
         )
 
+    def select(self, rows: slice | npt.NDArray[Any]) -> DegScores:
+        """The scores of some perturbations, by position or as a mask."""
+        arrays = {name: getattr(self, name)[rows] for name in ("t", "freedom", "mean", "reference_mean")}
+        return replace(self, labels=self.labels[rows], **arrays)
+
     def _by_rows(self, function: Callable[[slice], FloatArray]) -> FloatArray:
         return np.concatenate(map_threads(function, _row_blocks(len(self.labels)), self.workers))
 
     @cached_property
-    def is_deg(self) -> npt.NDArray[np.bool_]:
-        """Whether a gene is differentially expressed: adjusted p < 0.05 (labels, genes)."""
+    def is_deg(self) -> BoolArray:
+        """Whether a gene is differentially expressed, adjusted p < 0.05 (labels, genes); False in an undefined row."""
         return self.pvals_adj < ALPHA
 
     @property
-    def n_degs(self) -> npt.NDArray[np.int64]:
-        """Number of differentially expressed genes of each perturbation (labels,)."""
-        return self.is_deg.sum(axis=1)
+    def is_defined(self) -> BoolArray:
+        """Whether a perturbation was compared with anything (labels,)."""
+        return np.asarray(~np.isnan(self.t).any(axis=1))
 
-    def top(self, n: int) -> npt.NDArray[np.bool_]:
-        """Mask (labels, genes) of each perturbation's `n` genes of largest absolute t.
+    @property
+    def n_degs(self) -> FloatArray:
+        """Number of differentially expressed genes of each perturbation (labels,); NaN where undefined."""
+        return np.where(self.is_defined, self.is_deg.sum(axis=1), np.nan)
+
+    def top(self, n: int) -> BoolArray:
+        """Mask (labels, genes) of each perturbation's `n` genes of largest absolute t; empty in an undefined row.
 
         Among genes of equal score the ones that come first by name are taken, so that the
         order of the genes does not matter.
@@ -107,13 +117,14 @@ class DegScores:
         order = by_name[np.argsort(-np.abs(self.t[:, by_name]), axis=1, kind="stable")[:, :n]]
         mask = np.zeros(self.t.shape, bool)
         np.put_along_axis(mask, order, True, axis=1)
-        return mask
+        return mask & self.is_defined[:, None]
 
 
 def deg_scores(
     statistics: PerturbationStatistics,
     reference: str | Iterable[str] = "rest",
     *,
+    pool: PerturbationStatistics | None = None,
     workers: int | None = None,
 ) -> DegScores:
     """Compare every perturbation with a reference, gene by gene.
@@ -126,9 +137,12 @@ def deg_scores(
     ----------
     statistics : PerturbationStatistics
     reference : "rest", "control" or labels
-        "rest": all other perturbed cells, control excluded. "control": control cells.
-        A label or several (such as the training perturbations): the cells of these perturbations,
-        the perturbation's own excluded.
+        "rest": all other perturbed cells, control excluded. "control": control cells. One or several labels (such as
+        the training perturbations): the cells of these perturbations, the perturbation's own excluded. A perturbation
+        that is itself called "rest" or "control" is given in a list.
+    pool : PerturbationStatistics, optional
+        Where the cells of the reference are taken from, with the same genes (default: `statistics`). So halves of
+        perturbations are compared with all cells of the others.
     workers : int, optional
         Threads (default: as many as cores). The result does not depend on it.
 
@@ -142,8 +156,8 @@ def deg_scores(
     Raises
     ------
     InputError
-        A perturbation or the reference has fewer than two cells, or there is only one perturbation to compare with the
-        rest. A label in `reference` is none of "rest", "control" and the perturbations.
+        A perturbation or the reference has fewer than two cells, there is only one perturbation to compare with the
+        rest, a label in `reference` is no perturbation, or the pool has other genes.
     """
     labels = statistics.labels
     if (statistics.n_cells < 2).any():
@@ -152,8 +166,17 @@ def deg_scores(
             f"{len(single)} perturbation(s) with fewer than two cells have no variance: {errors.listed(single)}; "
             "leave them out: stats.select(labels=...)"
         )
-    name, n_reference, sums, sums_sq, inside = _reference(statistics, reference)
-    lacking = (n_reference - inside * statistics.n_cells) < 2
+    pool = statistics if pool is None else pool
+    if not pool.genes.equals(statistics.genes):
+        raise InputError(
+            f"the pool has {len(pool.genes)} genes, the statistics {len(statistics.genes)}, or they are in another "
+            "order; select the same genes in both"
+        )
+    name, n_reference, sums, sums_sq, members = _reference(pool, reference)
+    # Which part of the reference is a perturbation's own, to be excluded: its row in the pool, or -1.
+    own_row = np.where(labels.isin(members), pool.labels.get_indexer(labels), -1)
+    n_own = np.where(own_row >= 0, pool.n_cells[own_row], 0)
+    lacking = n_reference - n_own < 2
     if lacking.all():
         raise InputError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
     mean = statistics.mean
@@ -161,14 +184,14 @@ def deg_scores(
 
     def compute(rows: slice) -> None:
         n = statistics.n_cells[rows, None].astype(float)
-        own, own_sq, excluded = statistics.sum[rows], statistics.sum_sq[rows], inside[rows, None]
-        n_other = n_reference - excluded * n
-        other = _without(sums, own, excluded)
-        other_sq = _without(sums_sq, own_sq, excluded)
+        excluded = own_row[rows, None] >= 0
+        n_other = (n_reference - n_own[rows])[:, None].astype(float)
+        other = without(sums, excluded * pool.sum[own_row[rows]])
+        other_sq = without(sums_sq, excluded * pool.sum_sq[own_row[rows]])
         reference_mean[rows] = other / np.where(n_other > 0, n_other, np.nan)
         t[rows], freedom[rows] = _welch(
             _difference(mean[rows], reference_mean[rows]),
-            sample_variance(n, own, own_sq) / n,
+            sample_variance(n, statistics.sum[rows], statistics.sum_sq[rows]) / n,
             sample_variance(n_other, other, other_sq) / n,
             n,
         )
@@ -179,33 +202,76 @@ def deg_scores(
     return DegScores(labels, statistics.genes, name, t, freedom, mean, reference_mean, workers)
 
 
+def deg_weights(degs: Any) -> FloatArray:
+    """Turn DEG scores into weights (section 3.3.3): abs t -> min-max per perturbation -> square -> sum to one.
+
+    Parameters
+    ----------
+    degs : DegScores or array (labels, genes)
+        Scores of every perturbation, by the paper's choice against the rest of the perturbed
+        cells. An array of t scores works too; a single vector (genes,) as well.
+
+    Returns
+    -------
+    float64 array, of the shape of the scores
+        Rows sum to one. Undefined, hence NaN, for a perturbation whose absolute scores are all
+        equal or contain NaN. Where scores are infinite (a difference without any variance), these genes
+        share the weight and the others have none, which is the limit of the definition.
+
+    Examples
+    --------
+    >>> deg_weights([[0.0, -1.0, 2.0]])
+    array([[0. , 0.2, 0.8]])
+    """
+    squared = squared_scores(degs)
+    return squared / squared.sum(axis=-1, keepdims=True)
+
+
+def squared_scores(degs: Any) -> FloatArray:
+    """Square of the absolute scores after min-max per perturbation: `deg_weights` before they are scaled to sum to one.
+
+    Parameters
+    ----------
+    degs : as for `deg_weights`
+
+    Returns
+    -------
+    float64 array, of the shape of the scores
+        From 0 to 1, both of which occur in each row. Undefined (NaN) where `deg_weights` is; where scores are infinite,
+        1 for these genes and 0 for the others.
+
+    Examples
+    --------
+    >>> squared_scores([[0.0, -1.0, 2.0]])
+    array([[0.  , 0.25, 1.  ]])
+    """
+    scores = np.abs(degs.t if isinstance(degs, DegScores) else as_array(degs, "scores", infinite=True))
+    infinite = np.isinf(scores)
+    if infinite.any():
+        limit = infinite.any(axis=-1, keepdims=True) & ~np.isnan(scores).any(axis=-1, keepdims=True)
+        scores = np.where(limit, infinite, scores)
+    low = scores.min(axis=-1, keepdims=True)
+    spread = scores.max(axis=-1, keepdims=True) - low
+    return ((scores - low) / np.where(spread > 0, spread, np.nan)) ** 2
+
+
 def _row_blocks(n_rows: int) -> list[slice]:
     return [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
 
 
 def _reference(
-    statistics: PerturbationStatistics, reference: str | Iterable[str]
-) -> tuple[str, int, FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """Name, number of cells, sums and sums of squares of the reference, and which labels are part of it."""
-    labels = statistics.labels
-    if reference == "control":
-        statistics.require_control()
-        inside = np.zeros(len(labels), bool)
-        return "control", statistics.n_control, statistics.control_sum, statistics.control_sum_sq, inside
-    if reference == "rest":
-        errors.enough_perturbations(labels, "deg_scores(reference='rest')")
-        part, name = statistics, "rest"
-    else:
-        chosen = [reference] if isinstance(reference, str) else list(reference)
-        part, name = statistics.select(labels=chosen), errors.listed(chosen, 3)
-    return name, part.n_perturbed, part.sum.sum(axis=0), part.sum_sq.sum(axis=0), labels.isin(part.labels)
-
-
-def _without(total: FloatArray, own: FloatArray, excluded: npt.NDArray[np.bool_]) -> FloatArray:
-    """Total minus a perturbation's own part; exactly zero where nothing but its own part was there."""
-    rest = total - excluded * own
-    rest[rest < ROUNDING * total] = 0.0
-    return rest
+    pool: PerturbationStatistics, reference: str | Iterable[str]
+) -> tuple[str, int, FloatArray, FloatArray, pd.Index]:
+    """Name, number of cells, sums and sums of squares of the reference, and the perturbations that are part of it."""
+    if isinstance(reference, str) and reference == "control":
+        pool.require_control()
+        return "control", pool.n_control, pool.control_sum, pool.control_sum_sq, pd.Index([])
+    if isinstance(reference, str) and reference == "rest":
+        errors.enough_perturbations(pool.labels, "deg_scores(reference='rest')")
+        return "rest", pool.n_perturbed, pool.sum.sum(axis=0), pool.sum_sq.sum(axis=0), pool.labels
+    names = label_index(reference, "reference", pool.control)
+    part = pool.select(labels=names)
+    return errors.listed(names, 3), part.n_perturbed, part.sum.sum(axis=0), part.sum_sq.sum(axis=0), names
 
 
 def _difference(mean: FloatArray, other: FloatArray) -> FloatArray:

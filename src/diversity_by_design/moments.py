@@ -24,12 +24,13 @@ _SPLIT = 1.5 * 2.0**28
 @numba.njit(nogil=True, cache=True, inline="always")
 def _add(cell: npt.NDArray, x: float) -> None:
     coarse = (x + _SPLIT) - _SPLIT
-    square = x * x
-    coarse_square = (square + _SPLIT) - _SPLIT
     cell[0] += coarse
     cell[1] += x - coarse
-    cell[2] += coarse_square
-    cell[3] += square - coarse_square
+    if cell.shape[0] > 2:
+        square = x * x
+        coarse_square = (square + _SPLIT) - _SPLIT
+        cell[2] += coarse_square
+        cell[3] += square - coarse_square
 
 
 @numba.njit(nogil=True, cache=True)
@@ -39,12 +40,15 @@ def _accumulate_csr(
     data: npt.NDArray,
     rows: npt.NDArray,
     codes: npt.NDArray,
+    first_gene: int,
     moments: npt.NDArray,
 ) -> None:
     for row in rows:
         group = moments[codes[row]]
         for position in range(indptr[row], indptr[row + 1]):
-            _add(group[indices[position]], np.float64(data[position]))
+            gene = indices[position] - first_gene
+            if 0 <= gene < moments.shape[1]:
+                _add(group[gene], np.float64(data[position]))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -57,7 +61,7 @@ def _accumulate_csc(
     moments: npt.NDArray,
 ) -> None:
     # One gene's sums for all groups stay in the cache.
-    gene = np.empty((moments.shape[0], 4))
+    gene = np.empty((moments.shape[0], moments.shape[2]))
     for column in columns:
         gene[:] = 0.0
         for position in range(indptr[column], indptr[column + 1]):
@@ -78,52 +82,62 @@ def _accumulate_dense(values: npt.NDArray, rows: npt.NDArray, codes: npt.NDArray
 
 
 class GroupedMoments:
-    """Running sums of groups of cells, to which chunks of a matrix are added.
+    """Running sums of groups of cells, to which blocks of a matrix are added.
 
     Parameters
     ----------
-    n_groups, n_genes : int
+    n_groups : int
+    genes : slice
+        Which columns of the matrix are added up.
     workers : int
         Threads; the result is the same for any number.
+    squares : bool
+        Whether squares are added up too. An entry takes 32 bytes with, 16 without.
     """
 
-    def __init__(self, n_groups: int, n_genes: int, workers: int) -> None:
-        self._parts = np.zeros((n_groups, n_genes, 4))
+    def __init__(self, n_groups: int, genes: slice, workers: int, *, squares: bool = True) -> None:
+        self._parts = np.zeros((n_groups, genes.stop - genes.start, 4 if squares else 2))
+        self._genes = genes
         self._workers = workers
 
-    def add_rows(self, chunk: Any, codes: npt.NDArray[np.intp]) -> None:
-        """Add cells; `codes` (cells,) is each cell's group, -1 for a cell to leave out."""
+    def add_rows(self, block: Any, codes: npt.NDArray[np.intp]) -> None:
+        """Add cells with all genes; `codes` (cells,) is each cell's group, -1 for a cell to leave out."""
         # Each thread owns some groups, hence rows of the sums that no other thread writes to.
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
-        if sparse.issparse(chunk):
-            data = _as_float(chunk.data)
+        if sparse.issparse(block):
+            data = _as_float(block.data)
 
             def add(rows: npt.NDArray) -> None:
-                _accumulate_csr(chunk.indptr, chunk.indices, data, rows, codes, self._parts)
+                _accumulate_csr(block.indptr, block.indices, data, rows, codes, self._genes.start, self._parts)
 
         else:
-            values = np.ascontiguousarray(_as_float(chunk))
+            values = np.ascontiguousarray(_as_float(block[:, self._genes]))
 
             def add(rows: npt.NDArray) -> None:
                 _accumulate_dense(values, rows, codes, self._parts)
 
         map_threads(add, self._shares(order, codes), self._workers)
 
-    def add_columns(self, chunk: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> None:
+    def add_columns(self, block: sparse.csc_matrix, first_column: int, codes: npt.NDArray[np.intp]) -> None:
         """Add all cells' values of some genes, from the gene at `first_column` on; otherwise as `add_rows`."""
-        target = self._parts[:, first_column : first_column + chunk.shape[1]]
-        data = _as_float(chunk.data)
+        start = max(self._genes.start, first_column)
+        stop = min(self._genes.stop, first_column + block.shape[1])
+        if start >= stop:
+            return
+        part = block if stop - start == block.shape[1] else block[:, start - first_column : stop - first_column]
+        target = self._parts[:, start - self._genes.start : stop - self._genes.start]
+        data = _as_float(part.data)
 
         def add(columns: npt.NDArray) -> None:
-            _accumulate_csc(chunk.indptr, chunk.indices, data, columns, codes, target)
+            _accumulate_csc(part.indptr, part.indices, data, columns, codes, target)
 
-        map_threads(add, np.array_split(np.arange(chunk.shape[1]), self._workers), self._workers)
+        map_threads(add, np.array_split(np.arange(part.shape[1]), self._workers), self._workers)
 
-    def totals(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Sum and sum of squares, each (groups, genes)."""
+    def totals(self) -> npt.NDArray[np.float64]:
+        """Sums, and sums of squares if these were asked for: (1 or 2, groups, genes)."""
         parts = self._parts
-        return parts[..., 0] + parts[..., 1], parts[..., 2] + parts[..., 3]
+        return np.stack([parts[..., i] + parts[..., i + 1] for i in range(0, parts.shape[2], 2)])
 
     def _shares(self, order: npt.NDArray, codes: npt.NDArray) -> list[npt.NDArray]:
         """Cut cells sorted by group into one share a worker, never within a group."""

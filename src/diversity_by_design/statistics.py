@@ -12,31 +12,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import errors
-from diversity_by_design.cells import checked_chunks
+from diversity_by_design.arrays import ROUNDING, FloatArray, read_only
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import canonical
-from diversity_by_design.threads import available_cores
+from diversity_by_design.groups import IntArray, LabelledCells, Partition
+from diversity_by_design.labels import label_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-FloatArray = npt.NDArray[np.float64]
-
-# What differs by less than this part of its size does so by rounding.
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PerturbationStatistics:
     """Number of cells, sum and sum of squares of expression per perturbation and gene.
 
-    Control cells are kept apart: `labels` and the arrays of ``labels x genes`` hold
-    perturbations only.
+    Control cells are kept apart: `labels` and the arrays of ``labels x genes`` hold perturbations only. Arrays cannot
+    be written to. They take 16 bytes per perturbation and gene.
 
     Attributes
     ----------
     labels : pandas.Index (labels,)
-        Perturbations, without control; sorted when made from cells.
+        Perturbations in their canonical form, without control; sorted when made from cells.
     genes : pandas.Index (genes,)
     n_cells : int array (labels,)
     sum, sum_sq : float64 array (labels, genes)
@@ -60,7 +55,7 @@ class PerturbationStatistics:
 
     labels: pd.Index
     genes: pd.Index
-    n_cells: npt.NDArray[np.int64]
+    n_cells: IntArray
     sum: FloatArray
     sum_sq: FloatArray
     control: str | None
@@ -85,9 +80,12 @@ class PerturbationStatistics:
             ("control_sum", shape[1:]),
             ("control_sum_sq", shape[1:]),
         ):
-            found = np.shape(getattr(self, name))
-            if found != expected:
-                raise InputError(f"{name} has shape {found}; with {shape[0]} labels and {shape[1]} genes: {expected}")
+            array = np.asarray(getattr(self, name))
+            if array.shape != expected:
+                raise InputError(
+                    f"{name} has shape {array.shape}; with {shape[0]} labels and {shape[1]} genes: {expected}"
+                )
+            object.__setattr__(self, name, read_only(array))
 
     @classmethod
     def from_anndata(
@@ -105,9 +103,9 @@ class PerturbationStatistics:
         ----------
         adata : AnnData
             log1p expression in `X`: dense, CSR or CSC, in memory or backed by a file. A
-            backed `X` is read chunk by chunk; memory does not grow with the number of cells.
+            backed `X` is read block by block; memory does not grow with the number of cells.
         perturbation : str
-            Column of `obs` with each cell's perturbation.
+            Column of `obs` with each cell's perturbation. Labels take their canonical form: B+A is A+B, A+ctrl is A.
         control : str or None
             Label of control cells there; None if the data have none.
         layer : str, optional
@@ -119,24 +117,43 @@ class PerturbationStatistics:
         ------
         InputError
             `adata` is no AnnData. No such column, layer or control label. A view of a backed file, fewer than two
-            perturbations, both A+B and B+A, cells without a label, gene names that are not unique, negative, NaN or
-            infinite values, raw counts, values that were not log-transformed.
+            perturbations, cells without a label, gene names that are not unique, negative, NaN or infinite values, raw
+            counts, values that were not log-transformed.
         """
-        if not (hasattr(adata, "obs") and hasattr(adata, "var_names")):
-            raise InputError(
-                f"expected an AnnData, not a {type(adata).__name__}; read a file with anndata.read_h5ad, and use "
-                "from_matrix for a matrix and its labels"
-            )
-        labels = perturbation_labels(adata, perturbation, control)
-        return cls.from_matrix(
-            expression_matrix(adata, layer),
-            labels,
-            adata.var_names,
-            control=control,
-            cells=adata.obs_names,
-            workers=workers,
-            where="X" if layer is None else f"layers[{layer!r}]",
-        )
+        return statistics_of(LabelledCells.from_anndata(adata, perturbation, control, layer=layer), workers)[""]
+
+    @classmethod
+    def by_context(
+        cls,
+        adata: AnnData,
+        context: str | Sequence[str],
+        perturbation: str = "condition",
+        control: str | None = "control",
+        *,
+        layer: str | None = None,
+        workers: int | None = None,
+    ) -> dict[str, PerturbationStatistics]:
+        """Statistics of each context (cell line, treatment, batch, ...), in one pass over all cells.
+
+        Parameters
+        ----------
+        context : str or sequence of str
+            Column of `obs`, or several, whose values are joined by " | ". Control is the context's own.
+        adata, perturbation, control, layer, workers
+            As for `from_anndata`.
+
+        Returns
+        -------
+        dict of context to PerturbationStatistics
+            Sorted; a context has the perturbations that it has cells of.
+
+        Raises
+        ------
+        InputError
+            As `from_anndata`; a context has fewer than two perturbations.
+        """
+        cells = LabelledCells.from_anndata(adata, perturbation, control, layer=layer, context=context)
+        return statistics_of(cells, workers)
 
     @classmethod
     def from_matrix(
@@ -166,46 +183,18 @@ class PerturbationStatistics:
         where : str
             What to call the matrix in error messages.
         """
-        from diversity_by_design.moments import GroupedMoments
-
-        genes = pd.Index(genes)
-        errors.unique_names(genes, "gene", where)
-        perturbations, codes, n_cells = _groups(labels, control)
-        if getattr(matrix, "shape", None) is None:
-            raise InputError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
-        if matrix.shape != (len(codes), len(genes)):
-            raise InputError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
-        if not len(genes):
-            raise InputError(f"{where} has no genes")
-        names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
-        moments = GroupedMoments(len(n_cells), len(genes), workers or available_cores())
-        for chunk in checked_chunks(matrix, names, genes, where):
-            if chunk.by_gene:
-                moments.add_columns(chunk.values, chunk.span.start, codes)
-            else:
-                moments.add_rows(chunk.values, codes[chunk.span])
-        total, total_sq = moments.totals()
-        return cls(
-            labels=perturbations,
-            genes=genes,
-            n_cells=n_cells[:-1],
-            sum=total[:-1],
-            sum_sq=total_sq[:-1],
-            control=control,
-            n_control=int(n_cells[-1]),
-            control_sum=total[-1],
-            control_sum_sq=total_sq[-1],
-        )
+        labelled = LabelledCells.from_matrix(matrix, labels, genes, control, cells=cells, where=where)
+        return statistics_of(labelled, workers)[""]
 
     @cached_property
     def mean(self) -> FloatArray:
         """Mean expression of each perturbation, mu_p (labels, genes)."""
-        return self.sum / self.n_cells[:, None]
+        return read_only(self.sum / self.n_cells[:, None])
 
     @cached_property
     def var(self) -> FloatArray:
         """Variance over cells with n - 1 in the denominator (labels, genes); NaN for a single cell."""
-        return sample_variance(self.n_cells[:, None], self.sum, self.sum_sq)
+        return read_only(sample_variance(self.n_cells[:, None], self.sum, self.sum_sq))
 
     @cached_property
     def control_mean(self) -> FloatArray:
@@ -217,13 +206,13 @@ class PerturbationStatistics:
             There are no control cells.
         """
         self.require_control()
-        return self.control_sum / self.n_control
+        return read_only(self.control_sum / self.n_control)
 
     @cached_property
     def control_var(self) -> FloatArray:
         """Variance over control cells (genes,)."""
         self.require_control()
-        return sample_variance(self.n_control, self.control_sum, self.control_sum_sq)
+        return read_only(sample_variance(self.n_control, self.control_sum, self.control_sum_sq))
 
     @property
     def n_perturbed(self) -> int:
@@ -236,7 +225,7 @@ class PerturbationStatistics:
 
         Each cell counts the same: a perturbation with more cells weighs more.
         """
-        return self.sum.sum(axis=0) / self.n_perturbed
+        return read_only(self.sum.sum(axis=0) / self.n_perturbed)
 
     def merge(self, other: PerturbationStatistics) -> PerturbationStatistics:
         """Statistics of the cells of both, which must not share any.
@@ -281,13 +270,22 @@ class PerturbationStatistics:
     def select(self, labels: Iterable[str] | None = None, genes: Iterable[str] | None = None) -> PerturbationStatistics:
         """Statistics of some perturbations and genes, in the order given; control cells stay.
 
+        Parameters
+        ----------
+        labels, genes : str or iterable of str, optional
+            A single text is one name. Labels may be given in any form, such as B+A.
+
         Raises
         ------
         InputError
-            A label or gene is not there.
+            A label or gene is not there, or is given twice.
         """
-        rows = slice(None) if labels is None else _positions(self.labels, labels, "perturbation")
-        columns = slice(None) if genes is None else _positions(self.genes, genes, "gene")
+        rows: Any = slice(None)
+        columns: Any = slice(None)
+        if labels is not None:
+            rows = self.positions(labels)
+        if genes is not None:
+            columns = _positions(self.genes, pd.Index([genes] if isinstance(genes, str) else list(genes)), "gene")
         return PerturbationStatistics(
             labels=self.labels[rows],
             genes=self.genes[columns],
@@ -300,43 +298,43 @@ class PerturbationStatistics:
             control_sum_sq=self.control_sum_sq[columns],
         )
 
+    def positions(self, labels: Iterable[str]) -> npt.NDArray[np.intp]:
+        """Rows of some perturbations, in the order given; see `select`."""
+        return _positions(self.labels, label_index(labels, "labels", self.control), "perturbation")
+
     def require_control(self) -> None:
         """Raise InputError if there are no control cells."""
         if self.n_control == 0:
             raise InputError(f"there are no control cells (label {self.control!r}) in these statistics")
 
 
-def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) -> pd.Series:
-    """Each cell's perturbation as text, checked as `PerturbationStatistics.from_anndata` says."""
-    labels = errors.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
-    # Text is made of each label, not of each cell's: a large file has millions of cells.
-    present = [str(name) for name in labels.cat.categories]
-    if control is not None:
-        errors.control_label(present, control, perturbation)
-    forms = pd.Categorical([canonical(label, control) for label in present])
-    errors.enough_perturbations(sorted(set(forms.categories) - {control}), f"obs[{perturbation!r}]")
-    codes = forms.codes[labels.cat.codes.to_numpy()]
-    return pd.Series(pd.Categorical.from_codes(codes, categories=forms.categories), index=labels.index)
-
-
-def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
-    """`X` or a layer, still on disk if the AnnData is backed.
-
-    Raises
-    ------
-    InputError
-        No such layer. `adata` is a view of a backed file, whose `X` anndata would read whole.
+def statistics_of(
+    cells: LabelledCells, workers: int | None = None, totals: FloatArray | None = None
+) -> dict[str, PerturbationStatistics]:
+    """Statistics of each context; `totals` (2, groups, genes) are the sums of all groups, if they were gathered
+    already.
     """
-    if layer is not None:
-        if layer not in adata.layers:
-            raise InputError(f"no layer {layer!r}; the layers are: {errors.listed(adata.layers)}")
-        return adata.layers[layer]
-    if adata.isbacked and adata.is_view:
-        raise InputError(
-            "this AnnData is a view of a file-backed one; use the whole file and select perturbations or genes from "
-            "the statistics (stats.select), or read the view into memory (adata.to_memory())"
+    if totals is None:
+        [totals] = cells.gather([Partition(cells.codes, len(cells.groups))], workers)
+    result = {}
+    for context, indices in cells.groups.groupby("context", sort=False).indices.items():
+        rows = np.asarray(indices)
+        is_control = (cells.groups["label"].iloc[rows] == cells.control).to_numpy()
+        own, control = rows[~is_control], rows[is_control]
+        # Groups of a context lie side by side, so that these are views.
+        span = slice(own[0], own[-1] + 1) if len(own) else slice(0, 0)
+        result[str(context)] = PerturbationStatistics(
+            labels=pd.Index(cells.groups["label"].iloc[own].to_numpy(object)),
+            genes=cells.genes,
+            n_cells=cells.n_cells[span],
+            sum=totals[0, span],
+            sum_sq=totals[1, span],
+            control=cells.control,
+            n_control=int(cells.n_cells[control].sum()),
+            control_sum=totals[0, control].sum(axis=0),
+            control_sum_sq=totals[1, control].sum(axis=0),
         )
-    return adata.X
+    return result
 
 
 def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArray:
@@ -349,25 +347,18 @@ def sample_variance(n: Any, total: FloatArray, total_sq: FloatArray) -> FloatArr
     return squares / (n_or_nan - 1.0)
 
 
-def _groups(labels: Any, control: str | None) -> tuple[pd.Index, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """Sorted perturbations, each cell's group (control is the last one, -1 for no label), and cells in each group."""
-    category = pd.Categorical(labels).remove_unused_categories()
-    names = np.array([canonical(str(name), control) for name in category.categories], dtype=object)
-    perturbations = np.unique(names[names != control])
-    # A cell without a label has the code -1, which takes the last of these.
-    group_of_code = np.append(np.searchsorted(perturbations, names), -1)
-    group_of_code[:-1][names == control] = len(perturbations)
-    codes = group_of_code[category.codes]
-    n_cells = np.bincount(codes[codes >= 0], minlength=len(perturbations) + 1).astype(np.int64)
-    return pd.Index(perturbations), codes, n_cells
+def without(total: FloatArray, part: FloatArray) -> FloatArray:
+    """Sums over all cells minus those over some of them; exactly zero where nothing but rounding is left."""
+    rest = total - part
+    rest[rest < ROUNDING * total] = 0.0
+    return rest
 
 
-def _positions(index: pd.Index, names: Iterable[str], what: str) -> npt.NDArray[np.intp]:
-    names = pd.Index(list(names))
+def _positions(index: pd.Index, names: pd.Index, what: str) -> npt.NDArray[np.intp]:
+    errors.unique_names(names, what, "select")
     positions = index.get_indexer(names)
     if (positions < 0).any():
-        unknown = [name for name, position in zip(names, positions, strict=True) if position < 0]
         raise InputError(
-            f"no {what} called {errors.listed(unknown, 5)}; there are {len(index)}: {errors.listed(index)}"
+            f"no {what} called {errors.listed(names[positions < 0], 5)}; there are {len(index)}: {errors.listed(index)}"
         )
     return positions

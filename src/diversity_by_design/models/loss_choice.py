@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design.degs import DegScores, deg_scores
+from diversity_by_design.arrays import FloatArray
+from diversity_by_design.degs import DegScores, deg_scores, deg_weights, squared_scores
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
-from diversity_by_design.weights import deg_weights, squared_scores
+from diversity_by_design.statistics import PerturbationStatistics
 
 if TYPE_CHECKING:
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from diversity_by_design.baselines import DUPLICATE
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.paper.comparison import DEG_GROUPS, DUPLICATE
-from diversity_by_design.paper.model_comparison import FEWEST_PAIRS, MSE, NULL, OWN, WMSE, ratio
+from diversity_by_design.paired import FEWEST_PAIRS
+from diversity_by_design.paper.comparison import DEG_GROUPS
+from diversity_by_design.paper.model_comparison import MSE, NULL, OWN, WMSE, ratio
 
 _STRONGEST = DEG_GROUPS[-1]
 _R2 = "weighted_r2_delta"

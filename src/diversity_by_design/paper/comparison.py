@@ -5,48 +5,31 @@ Everything here is computed from grouped statistics and returned as tidy tables 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from types import MappingProxyType, SimpleNamespace
-from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from diversity_by_design import baselines, metrics
-from diversity_by_design.degs import DegScores
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design import metrics
+from diversity_by_design.baselines import BASELINES, DUPLICATE, Predictor
 from diversity_by_design.labels import is_combination
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.metrics import METRICS
+from diversity_by_design.scoring import score_targets
+from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Truth
 
-Truth = Literal["paper", "second_half"]
-Halves = tuple[PerturbationStatistics, PerturbationStatistics]
-
-# Metrics of figure 6, in its order: functions of truth and prediction, and of an object with the other arguments of
-# `metric_values` as attributes.
-DEFINITIONS: Mapping[str, Callable[[FloatArray, FloatArray, Any], FloatArray]] = MappingProxyType(
-    {
-        "mse": lambda truth, prediction, _: metrics.mse(truth, prediction),
-        "wmse": lambda truth, prediction, known: metrics.wmse(truth, prediction, known.weights),
-        "r2_delta": lambda truth, prediction, known: metrics.r2_delta(truth, prediction, known.perturbed_mean),
-        "weighted_r2_delta": lambda truth, prediction, known: metrics.r2_delta(
-            truth, prediction, known.perturbed_mean, known.weights
-        ),
-        "pearson_delta": lambda truth, prediction, known: metrics.pearson_delta(
-            truth, prediction, known.perturbed_mean
-        ),
-        "pearson_delta_degs": lambda truth, prediction, known: metrics.pearson_delta(
-            truth, prediction, known.perturbed_mean, known.is_deg
-        ),
-        "pearson_delta_control": lambda truth, prediction, known: metrics.pearson_delta(
-            truth, prediction, known.control_mean
-        ),
-    }
+# In the order of its panels.
+METRICS_OF_FIGURE_6 = (
+    "mse",
+    "wmse",
+    "r2_delta",
+    "weighted_r2_delta",
+    "pearson_delta",
+    "pearson_delta_degs",
+    "pearson_delta_control",
 )
-METRICS = tuple(DEFINITIONS)
-DUPLICATE = "technical_duplicate"
 
 # Quantile ranges of the number of DEGs (figure 9).
 DEG_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -56,102 +39,35 @@ DEG_GROUPS = tuple(f"{100 * low:.0f}-{100 * high:.0f} %" for low, high in pairwi
 PAPER_EXAMPLES = ("MRPL23", "CDC16", "GINS4", "STX5")
 
 
-def baseline_scores(
-    statistics: PerturbationStatistics,
-    halves: Halves,
-    degs: DegScores,
-    weights: FloatArray,
-    *,
-    predictions: Mapping[str, npt.ArrayLike] | None = None,
-    truth: Truth = "paper",
+def paper_scores(
+    truth: Truth, predictors: Iterable[Predictor] = (), metrics: Sequence[str] = METRICS_OF_FIGURE_6
 ) -> pd.DataFrame:
-    """Score the baselines, and models beside them, on every metric of figure 6.
-
-    Changes are measured from mu_all, the mean of all perturbed cells, except for
-    ``pearson_delta_control`` (from mu_c). References, DEGs and weights are those of all cells.
+    """Score the baselines, and models beside them, on the metrics of figure 6.
 
     Parameters
     ----------
-    statistics : PerturbationStatistics
-        Of all cells.
-    halves : pair of PerturbationStatistics
-        Of the first and of the second half of each perturbation's cells (see
-        `diversity_by_design.technical_duplicate`), with the same labels and genes.
-    degs : DegScores
-        Of `statistics`, against the rest.
-    weights : float array (labels, genes)
-        See `diversity_by_design.deg_weights`; a row of NaN makes the weighted metrics of its perturbation undefined.
-    predictions : mapping of name to array (labels, genes), optional
-        Mean expression that models predict. A row of NaN says that the model predicts nothing for
-        this perturbation.
-    truth : "paper" or "second_half"
-        "paper": the technical duplicate is measured against the mean of the second half, which it
-        predicts, everything else against the mean of all cells of a perturbation. "second_half":
-        everything against the mean of the second half.
+    truth : Truth
+        In the mode "paper": the technical duplicate is measured against the mean of the second half, which it predicts,
+        everything else against the mean of all cells of a perturbation; references, DEGs and weights are those of all
+        cells.
+    predictors : iterable of Predictor
+    metrics : names of metrics
 
     Returns
     -------
     DataFrame
-        One row per perturbation, predictor and metric, with the columns `perturbation`, `predictor`,
-        `metric`, `value`, `n_degs`, `is_combination`. Predictors are in the order ``control_mean``,
-        ``perturbed_mean``, ``additive`` (where combinations can be predicted), models, ``technical_duplicate``. There
-        are no rows for what a predictor does not predict; an undefined value is NaN, such as every
-        Pearson correlation of the perturbed mean with mu_all as the reference.
-
-    Raises
-    ------
-    InputError
-        Labels, genes or shapes do not agree, `truth` is unknown, a model has the name of a baseline, or a prediction is
-        NaN for some genes only.
+        One row per perturbation, predictor, seed and metric, with the columns `perturbation`, `predictor`, `seed`,
+        `metric`, `value`, `n_degs`, `is_combination`. Predictors are in the order ``control_mean``, ``perturbed_mean``,
+        ``additive`` (where combinations can be predicted), models, ``technical_duplicate``. There are no rows for what
+        a predictor does not predict; an undefined value is NaN, such as every Pearson correlation of the perturbed mean
+        with mu_all as the reference.
     """
-    if truth not in get_args(Truth):
-        raise InputError(f"truth is {truth!r}; it must be one of: {listed(get_args(Truth))}")
-    _require_same(statistics, halves, degs)
-    tables = []
-    is_deg = degs.is_deg
-    for name, target, prediction in _predictors(statistics, halves, predictions or {}, truth):
-        rows = _predicted_rows(name, prediction, statistics)
-        values = metric_values(
-            target[rows],
-            prediction[rows],
-            perturbed_mean=statistics.perturbed_mean,
-            control_mean=statistics.control_mean,
-            weights=weights[rows],
-            is_deg=is_deg[rows],
-        )
-        labels = statistics.labels[rows]
-        about = pd.DataFrame({"perturbation": labels, "predictor": name, "n_degs": degs.n_degs[rows]})
-        about["is_combination"] = is_combination(labels)
-        tables += [about.assign(metric=metric, value=value) for metric, value in values.items()]
-    columns = ["perturbation", "predictor", "metric", "value", "n_degs", "is_combination"]
-    return pd.concat(tables, ignore_index=True)[columns]
-
-
-def metric_values(
-    truth: FloatArray,
-    prediction: FloatArray,
-    *,
-    perturbed_mean: FloatArray,
-    control_mean: FloatArray,
-    weights: FloatArray,
-    is_deg: npt.NDArray[np.bool_],
-) -> dict[str, FloatArray]:
-    """Value of each of `METRICS` for every perturbation.
-
-    Parameters
-    ----------
-    truth, prediction : (perturbations, genes)
-    perturbed_mean, control_mean : (genes,)
-        The references mu_all and mu_c.
-    weights, is_deg : (perturbations, genes)
-
-    Returns
-    -------
-    dict of metric to array (perturbations,)
-        Pearson on DEGs is NaN with fewer than two of them; see `diversity_by_design.metrics` for the others.
-    """
-    known = SimpleNamespace(perturbed_mean=perturbed_mean, control_mean=control_mean, weights=weights, is_deg=is_deg)
-    return {name: define(truth, prediction, known) for name, define in DEFINITIONS.items()}
+    duplicate = BASELINES[DUPLICATE]
+    before = [baseline for baseline in BASELINES.values() if baseline is not duplicate]
+    table, _ = score_targets(truth, [*before, *predictors, duplicate], METRICS.chosen(metrics), truth.workers)
+    about = pd.DataFrame({"n_degs": truth.target(0).degs.n_degs, "is_combination": is_combination(truth.labels)})
+    table = table.join(about.set_index(truth.labels), on="perturbation")
+    return table[["perturbation", "predictor", "seed", "metric", "value", "n_degs", "is_combination"]]
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric")) -> pd.DataFrame:
@@ -160,7 +76,7 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric"))
     Parameters
     ----------
     scores : DataFrame
-        As from `baseline_scores`.
+        As from `paper_scores`.
     by : column names
 
     Returns
@@ -191,13 +107,13 @@ def strength_table(statistics: PerturbationStatistics, scores: pd.DataFrame) -> 
     statistics : PerturbationStatistics
         Of all cells.
     scores : DataFrame
-        As from `baseline_scores`.
+        As from `paper_scores`.
 
     Returns
     -------
     DataFrame
-        One row per perturbation with the columns `perturbation`, `n_cells`, `n_degs`, `deg_group` (one of
-        `DEG_GROUPS`), `is_combination`, `weighted_r2_delta` (of the technical duplicate).
+        One row per perturbation with a known number of DEGs, with the columns `perturbation`, `n_cells`, `n_degs`,
+        `deg_group` (one of `DEG_GROUPS`), `is_combination`, `weighted_r2_delta` (of the technical duplicate).
     """
     table = scores[(scores["predictor"] == DUPLICATE) & (scores["metric"] == "weighted_r2_delta")]
     table = table.rename(columns={"value": "weighted_r2_delta"}).reset_index(drop=True)
@@ -215,7 +131,9 @@ def strength_correlation(strength: pd.DataFrame) -> pd.DataFrame:
         One row: `n` (perturbations with a defined value), `n_undefined`, `spearman_r`, `p`; the last two
         are NaN with fewer than three perturbations or where either quantity does not vary.
     """
-    defined = strength.dropna(subset=["weighted_r2_delta"])
+    from scipy import stats
+
+    defined = strength.dropna(subset=["weighted_r2_delta", "n_degs"])
     r = p = np.nan
     if len(defined) > 2 and defined["n_degs"].nunique() > 1 and defined["weighted_r2_delta"].nunique() > 1:
         r, p = stats.spearmanr(defined["n_degs"], defined["weighted_r2_delta"])
@@ -233,16 +151,17 @@ def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical[str]:
     Returns
     -------
     pandas.Categorical (perturbations,)
-        With the categories `DEG_GROUPS`.
+        With the categories `DEG_GROUPS`; missing where the number is unknown (NaN).
 
     Examples
     --------
     >>> list(deg_groups([0, 0, 0, 5, 9]))
     ['0-25 %', '0-25 %', '0-25 %', '50-75 %', '95-100 %']
     """
-    counts = np.asarray(n_degs)
-    upper = np.quantile(counts, DEG_QUANTILES[1:])
-    return pd.Categorical.from_codes(np.searchsorted(upper, counts, side="left"), categories=pd.Index(DEG_GROUPS))
+    counts = np.asarray(n_degs, dtype=float)
+    upper = np.nanquantile(counts, DEG_QUANTILES[1:])
+    codes = np.where(np.isnan(counts), -1, np.searchsorted(upper, counts, side="left"))
+    return pd.Categorical.from_codes(codes, categories=pd.Index(DEG_GROUPS))
 
 
 def group_ranges(strength: pd.DataFrame) -> pd.DataFrame:
@@ -290,10 +209,14 @@ def example_labels(strength: pd.DataFrame, count: int = 4) -> list[str]:
     return present + spread_by_strength(chosen["perturbation"].tolist(), chosen["n_degs"], missing)
 
 
-def duplicate_genes(
-    statistics: PerturbationStatistics, halves: Halves, degs: DegScores, weights: FloatArray, labels: Sequence[str]
-) -> pd.DataFrame:
+def duplicate_genes(truth: Truth, labels: Sequence[str]) -> pd.DataFrame:
     """Change of every gene in both halves of a perturbation's cells (scatter plots of figure 7).
+
+    Parameters
+    ----------
+    truth : Truth
+        In the mode "paper", with halves.
+    labels : perturbations
 
     Returns
     -------
@@ -301,13 +224,14 @@ def duplicate_genes(
         `perturbation`, `gene`, `delta_first`, `delta_second` (mean of a half minus mu_all of all cells),
         `weight`, `is_deg`.
     """
-    _require_same(statistics, halves, degs)
+    target = truth.target(0, half=True)
+    assert target.duplicate is not None
     tables = []
     for label in labels:
-        row = statistics.labels.get_loc(label)
-        first, second = (half.mean[row] - statistics.perturbed_mean for half in halves)
-        columns = {"perturbation": label, "gene": statistics.genes, "delta_first": first, "delta_second": second}
-        tables.append(pd.DataFrame(columns).assign(weight=weights[row], is_deg=degs.is_deg[row]))
+        row = truth.labels.get_loc(label)
+        first, second = (half[row] - target.perturbed_mean for half in (target.duplicate, target.mean))
+        columns = {"perturbation": label, "gene": truth.genes, "delta_first": first, "delta_second": second}
+        tables.append(pd.DataFrame(columns).assign(weight=target.weights[row], is_deg=target.is_deg[row]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -347,52 +271,3 @@ def _agreement(genes: pd.DataFrame) -> dict[str, float]:
         "weighted_r2": float(metrics.r2_delta(second, first, reference, scaled)),
         "pearson": float(metrics.pearson_delta(second, first, reference)),
     }
-
-
-def _predictors(
-    statistics: PerturbationStatistics, halves: Halves, predictions: Mapping[str, npt.ArrayLike], truth: Truth
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
-    """Name, truth and prediction of each predictor, the latter two (labels, genes)."""
-    first, second = halves
-    own = {"control_mean": baselines.control_mean(statistics), "perturbed_mean": baselines.perturbed_mean(statistics)}
-    additive = baselines.additive(statistics)
-    if not np.isnan(additive).all():
-        own["additive"] = additive
-    taken = (set(own) | {"additive", DUPLICATE}) & set(predictions)
-    if taken:
-        raise InputError(f"{listed(sorted(taken))} is the name of a baseline; give the model another name")
-    target = statistics.mean if truth == "paper" else second.mean
-    for name, prediction in {**own, **predictions}.items():
-        yield name, target, np.asarray(prediction, dtype=float)
-    yield DUPLICATE, second.mean, first.mean
-
-
-def _predicted_rows(name: str, prediction: FloatArray, statistics: PerturbationStatistics) -> npt.NDArray[np.bool_]:
-    """Which perturbations are predicted; raise InputError for a prediction that is incomplete or of another shape."""
-    if prediction.shape != statistics.mean.shape:
-        raise InputError(
-            f"predictions of {name!r} have shape {prediction.shape}; expected {statistics.mean.shape}, a row per "
-            "perturbation and a column per gene of the statistics (NaN in a row without a prediction)"
-        )
-    missing = np.isnan(prediction)
-    absent: npt.NDArray[np.bool_] = np.all(missing, axis=1)
-    partial = np.flatnonzero(missing.any(axis=1) & ~absent)
-    if len(partial):
-        raise InputError(
-            f"{name!r} predicts NaN for {int(missing[partial[0]].sum())} of {missing.shape[1]} genes of "
-            f"{statistics.labels[partial[0]]!r} ({len(partial)} such perturbation(s)); predict all genes or none"
-        )
-    return ~absent
-
-
-def _require_same(statistics: PerturbationStatistics, halves: Halves, degs: DegScores) -> None:
-    for name, other in (("the first half", halves[0]), ("the second half", halves[1]), ("DEG scores", degs)):
-        for what, found, expected in (
-            ("labels", other.labels, statistics.labels),
-            ("genes", other.genes, statistics.genes),
-        ):
-            if not found.equals(expected):
-                raise InputError(
-                    f"{what} of {name} ({len(found)}: {listed(found, 3)}) are not those of the statistics "
-                    f"({len(expected)}: {listed(expected, 3)}) in the same order; make both from the same cells"
-                )

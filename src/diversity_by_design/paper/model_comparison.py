@@ -11,23 +11,21 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special
 
-from diversity_by_design.degs import DegScores
+from diversity_by_design.arrays import FloatArray
+from diversity_by_design.baselines import DUPLICATE, Predictor
 from diversity_by_design.errors import InputError
+from diversity_by_design.metrics import METRICS
+from diversity_by_design.paired import holm, paired_tests
 from diversity_by_design.paper import comparison
-from diversity_by_design.paper.comparison import DUPLICATE, Halves
 from diversity_by_design.predictions import PREFIX, Prediction, loss_power
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.truth import Truth
 
 OWN, MSE, WMSE = (f"{PREFIX}{loss}" for loss in ("gears", "mse", "wmse"))
 NULL = "perturbed_mean"
 TRUTH = "truth"
 PAIRS = ((MSE, WMSE), (OWN, WMSE), (OWN, MSE))
-# Metrics of which less is better.
-ERRORS = ("mse", "wmse")
-# With fewer pairs a test says nothing.
-FEWEST_PAIRS = 3
 # Genes that figures 4D and 8D show.
 TOP_GENES = 2048
 # How sure an interval over seeds is.
@@ -37,38 +35,26 @@ _DOSE_METRICS = ("wmse", "weighted_r2_delta", "mse")
 VARIANCE_RATIO = "variance_ratio"
 
 
-def seed_scores(
-    statistics: PerturbationStatistics,
-    halves: Halves,
-    degs: DegScores,
-    weights: FloatArray,
-    predictions: Sequence[Prediction],
-) -> pd.DataFrame:
+def seed_scores(truth: Truth, predictions: Sequence[Prediction]) -> pd.DataFrame:
     """Score the baselines, and every model of every seed.
 
     Parameters
     ----------
-    statistics, halves, degs, weights
-        As for `comparison.baseline_scores`.
+    truth : Truth
+        In the mode "paper".
     predictions : sequence of Prediction
 
     Returns
     -------
     DataFrame
-        As from `comparison.baseline_scores`, models called ``gears_<loss>``, with the column `seed` (missing for
-        baselines).
+        As from `comparison.paper_scores`.
     """
-    names = {f"{one.predictor} seed {one.seed}": one for one in predictions}
-    scores = comparison.baseline_scores(
-        statistics,
-        halves,
-        degs,
-        weights,
-        predictions={name: one.aligned(statistics.labels) for name, one in names.items()},
-    )
-    seeds = scores["predictor"].map({name: one.seed for name, one in names.items()}).astype("Int64")
-    models = scores["predictor"].map({name: one.predictor for name, one in names.items()})
-    return scores.assign(seed=seeds, predictor=models.fillna(scores["predictor"]))
+    return comparison.paper_scores(truth, [prediction_predictor(prediction) for prediction in predictions])
+
+
+def prediction_predictor(prediction: Prediction) -> Predictor:
+    """A file's predictions as a predictor."""
+    return Predictor(prediction.predictor, lambda target: prediction.aligned(target.labels), seed=prediction.seed)
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +121,7 @@ def seed_intervals(table: pd.DataFrame, by: Sequence[str] = ("loss", "metric"), 
     groups = table.groupby(list(by), sort=False)[value]
     result = pd.DataFrame({"n_seeds": groups.count(), "mean": groups.mean(), "sd": groups.std()}).reset_index()
     n = result["n_seeds"].where(result["n_seeds"] > 1)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * result["sd"] / np.sqrt(n)
+    reach = special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * result["sd"] / np.sqrt(n)
     return result.assign(low=result["mean"] - reach, high=result["mean"] + reach)
 
 
@@ -150,11 +136,11 @@ def model_tests(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As from `paired_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
+        As from `pair_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
     """
     models = [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
     pairs = [pair for pair in PAIRS if set(pair) <= set(models)]
-    return paired_tests(scores, [*pairs, *((NULL, model) for model in models)])
+    return pair_tests(scores, [*pairs, *((NULL, model) for model in models)])
 
 
 def group_tests(scores: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
@@ -169,17 +155,17 @@ def group_tests(scores: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The column `deg_group`, and those of `paired_tests`.
+        The column `deg_group`, and those of `pair_tests`.
     """
     tables = []
     for group in groups:
-        table = paired_tests(scores[scores["deg_group"] == group], [(MSE, WMSE)])
+        table = pair_tests(scores[scores["deg_group"] == group], [(MSE, WMSE)])
         table.insert(0, "deg_group", group)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def paired_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+def pair_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """Paired t test and Wilcoxon's signed-rank test of pairs of predictors, on every metric.
 
     Perturbations count as independent.
@@ -195,40 +181,35 @@ def paired_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.D
     DataFrame
         `metric`, `first`, `second`, `n` (perturbations with a score of both), `n_undefined` (with a row of both, but
         an undefined score), `median_first`, `median_second`, `mean_difference` (second minus first), `t` (positive if
-        the second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`, and for errors `ratio_of_medians` (first over
-        second). Tests are NaN with fewer than three pairs, the t test also where all differences are the same.
+        the second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`, for errors `ratio_of_medians` (first over second), and
+        `t_holm`, `wilcoxon_holm` (p values adjusted over this table). Tests are NaN with fewer than three pairs, the t
+        test also where all differences are the same.
     """
-    of = {
-        key: table.set_index("perturbation")["value"]
-        for key, table in scores.groupby(["metric", "predictor"], sort=False)
-    }
+    groups = scores.groupby(["metric", "predictor"], sort=False)
+    of = {key: table.set_index("perturbation")["value"] for key, table in groups}
     nothing = pd.Series(dtype=float, index=pd.Index([], dtype=object))
     rows = []
-    for (first, second), metric in product(pairs, comparison.METRICS):
+    for (first, second), metric in product(pairs, comparison.METRICS_OF_FIGURE_6):
         both = pd.concat(
             [of.get((metric, first), nothing), of.get((metric, second), nothing)], axis=1, join="inner", keys=(0, 1)
         )
-        defined = both.dropna()
-        one, other = defined[0], defined[1]
-        t, t_p, w, w_p = _paired(other, one)
+        tests = paired_tests(both[0].to_numpy(float), both[1].to_numpy(float))
+        medians = tests["median_first"], tests["median_second"]
         rows.append(
             {
                 "metric": metric,
                 "first": first,
                 "second": second,
-                "n": len(defined),
-                "n_undefined": len(both) - len(defined),
-                "median_first": one.median(),
-                "median_second": other.median(),
-                "mean_difference": (other - one).mean(),
-                "t": t,
-                "t_p": t_p,
-                "wilcoxon": w,
-                "wilcoxon_p": w_p,
-                "ratio_of_medians": ratio(one.median(), other.median()) if metric in ERRORS else np.nan,
+                "n": tests["n"],
+                "n_undefined": len(both) - int(tests["n"]),
+                **tests,
+                "ratio_of_medians": ratio(*medians) if not METRICS[metric].higher_is_better else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    for test in ("t", "wilcoxon"):
+        table[f"{test}_holm"] = holm(table[f"{test}_p"].to_numpy())
+    return table
 
 
 def ratio(above: float, below: float) -> float:
@@ -237,11 +218,7 @@ def ratio(above: float, below: float) -> float:
 
 
 def variance_profiles(
-    statistics: PerturbationStatistics,
-    halves: Halves,
-    predictions: Sequence[Prediction],
-    labels: pd.Index,
-    n_top: int = TOP_GENES,
+    truth: Truth, predictions: Sequence[Prediction], labels: pd.Index, n_top: int = TOP_GENES
 ) -> pd.DataFrame:
     """Variance over perturbations of each gene's mean expression, in the truth and in predictions (figures 4D, 8D).
 
@@ -249,9 +226,8 @@ def variance_profiles(
 
     Parameters
     ----------
-    statistics : PerturbationStatistics
-    halves : pair of PerturbationStatistics
-        The first is the technical duplicate's prediction.
+    truth : Truth
+        In the mode "paper", with halves.
     predictions : sequence of Prediction
     labels : pandas.Index
         Perturbations, the same for all.
@@ -271,11 +247,15 @@ def variance_profiles(
     """
     if len(labels) < 2:
         raise InputError(f"variance over {len(labels)} perturbation(s) is undefined; at least 2 are needed")
-    rows = statistics.labels.get_indexer(labels)
-    truth = statistics.mean[rows].var(axis=0, ddof=1)
-    top = np.argsort(-truth, kind="stable")[:n_top]
-    duplicate = halves[0].mean[rows].var(axis=0, ddof=1)
-    ranked: list[tuple[str, int | None, FloatArray]] = [(TRUTH, None, truth), (DUPLICATE, None, duplicate)]
+    rows = truth.labels.get_indexer(labels)
+    duplicate = truth.target(0, half=True).duplicate
+    assert duplicate is not None
+    means = truth.target(0).mean[rows].var(axis=0, ddof=1)
+    top = np.argsort(-means, kind="stable")[:n_top]
+    ranked: list[tuple[str, int | None, FloatArray]] = [
+        (TRUTH, None, means),
+        (DUPLICATE, None, duplicate[rows].var(axis=0, ddof=1)),
+    ]
     ranked += [(one.predictor, one.seed, _variance(one.aligned(labels))) for one in predictions]
     tables = [
         pd.DataFrame(
@@ -283,7 +263,7 @@ def variance_profiles(
                 "predictor": name,
                 "seed": pd.array([seed] * len(top), dtype="Int64"),
                 "rank": np.arange(1, len(top) + 1),
-                "gene": statistics.genes[top],
+                "gene": truth.genes[top],
                 "variance": variance[top],
             }
         )
@@ -356,14 +336,3 @@ def _dose(loss: str) -> float:
 def _variance(expression: npt.NDArray[np.float32]) -> FloatArray:
     variance: FloatArray = expression.astype(float).var(axis=0, ddof=1)
     return variance
-
-
-def _paired(first: pd.Series, second: pd.Series) -> tuple[float, float, float, float]:
-    """t, its p, Wilcoxon's statistic and its p."""
-    t = t_p = w = w_p = np.nan
-    differences = (first - second).to_numpy()
-    if len(differences) >= FEWEST_PAIRS and differences.any():
-        w, w_p = stats.wilcoxon(differences)
-        if np.ptp(differences) > 0:
-            t, t_p = stats.ttest_rel(first, second)
-    return float(t), float(t_p), float(w), float(w_p)

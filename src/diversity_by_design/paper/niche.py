@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from diversity_by_design import metrics
+from diversity_by_design.arrays import FloatArray
+from diversity_by_design.baselines import BASELINES, top_degs_right
 from diversity_by_design.degs import DegScores
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.metrics import METRICS
+from diversity_by_design.paired import paired_tests
+from diversity_by_design.scoring import target_scores
+from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Truth
+
+ERRORS = ("mse", "wmse")
 
 # How many DEGs of each perturbation the paper sets to the truth.
 TOP_DEGS = 25
@@ -36,36 +41,32 @@ def n_top_degs(n_genes: int) -> int:
 
 
 def niche_scores(
-    statistics: PerturbationStatistics, degs: DegScores, weights: FloatArray, n_top: int | None = None
+    statistics: PerturbationStatistics, n_top: int | None = None, workers: int | None = None
 ) -> pd.DataFrame:
     """MSE and WMSE of mu_all, and of mu_all* in which each perturbation's top DEGs are right (figure 3).
 
     Parameters
     ----------
     statistics : PerturbationStatistics
-    degs : DegScores
-        Of `statistics`, against the rest.
-    weights : float array (labels, genes)
-        See `diversity_by_design.deg_weights`; a row of NaN makes its perturbation's WMSE undefined.
     n_top : int, optional
         How many genes of largest absolute t take their true value in mu_all* (default: `n_top_degs`).
+    workers : int, optional
 
     Returns
     -------
     DataFrame
         One row per perturbation and metric ("mse", "wmse") with the columns `perturbation`, `n_degs`, `n_top`,
         `metric`, `perturbed_mean`, `perturbed_mean_star` (the errors of mu_all and of mu_all*) and
-        `fold_reduction`, the former divided by the latter: infinite where mu_all* has no error left.
+        `fold_reduction`, the former divided by the latter: infinite where mu_all* has no error left. WMSE is NaN where
+        weights are.
     """
     n_top = n_top_degs(len(statistics.genes)) if n_top is None else n_top
-    truth, plain = statistics.mean, statistics.perturbed_mean
-    star = np.where(degs.top(n_top), truth, plain)
+    truth = Truth(statistics, mode="paper", workers=workers)
+    predictors = [BASELINES["perturbed_mean"], top_degs_right(n_top)]
+    scores, _ = target_scores(truth, predictors, [METRICS[name] for name in ERRORS], workers)
     tables = []
-    for metric, before, after in (
-        ("mse", metrics.mse(truth, plain), metrics.mse(truth, star)),
-        ("wmse", metrics.wmse(truth, plain, weights), metrics.wmse(truth, star, weights)),
-    ):
-        table = pd.DataFrame({"perturbation": statistics.labels, "n_degs": degs.n_degs, "n_top": n_top})
+    for metric, (before, after) in zip(ERRORS, scores[0].swapaxes(0, 1), strict=True):
+        table = pd.DataFrame({"perturbation": truth.labels, "n_degs": truth.target(0).degs.n_degs, "n_top": n_top})
         tables.append(
             table.assign(
                 metric=metric, perturbed_mean=before, perturbed_mean_star=after, fold_reduction=_fold(before, after)
@@ -89,17 +90,17 @@ def niche_summary(scores: pd.DataFrame) -> pd.DataFrame:
         both errors, `fold_of_medians`, `fold_of_means`, `median_fold`, the paired t test (`t`, `t_p`) and Wilcoxon's
         signed-rank test (`wilcoxon`, `wilcoxon_p`) of the errors, and `fold_wilcoxon_p`, Wilcoxon's test of the
         finite fold reductions against those of MSE for the same perturbations (NaN for MSE itself). What needs
-        two perturbations or a difference is NaN without.
+        three perturbations or a difference is NaN without.
     """
     of_mse = scores[scores["metric"] == "mse"].set_index("perturbation")["fold_reduction"]
     rows = []
     for metric, table in scores.groupby("metric", sort=False):
         defined = table.dropna(subset=["perturbed_mean", "perturbed_mean_star"])
         before, after = defined["perturbed_mean"], defined["perturbed_mean_star"]
-        t, t_p = _paired(stats.ttest_rel, before, after)
-        w, w_p = _paired(stats.wilcoxon, before, after)
-        folds = pd.DataFrame({"own": defined.set_index("perturbation")["fold_reduction"], "mse": of_mse})
-        folds = folds.replace(np.inf, np.nan).dropna()
+        # A positive t says that mu_all has the larger error.
+        tests = paired_tests(after.to_numpy(), before.to_numpy())
+        folds = defined.set_index("perturbation")["fold_reduction"].replace(np.inf, np.nan)
+        both = pd.DataFrame({"mse": of_mse.replace(np.inf, np.nan), "own": folds})
         rows.append(
             {
                 "metric": metric,
@@ -113,11 +114,8 @@ def niche_summary(scores: pd.DataFrame) -> pd.DataFrame:
                 "fold_of_medians": _fold(before.median(), after.median()),
                 "fold_of_means": _fold(before.mean(), after.mean()),
                 "median_fold": defined["fold_reduction"].median(),
-                "t": t,
-                "t_p": t_p,
-                "wilcoxon": w,
-                "wilcoxon_p": w_p,
-                "fold_wilcoxon_p": _paired(stats.wilcoxon, folds["own"], folds["mse"])[1],
+                **{name: tests[name] for name in ("t", "t_p", "wilcoxon", "wilcoxon_p")},
+                "fold_wilcoxon_p": paired_tests(both["mse"].to_numpy(), both["own"].to_numpy())["wilcoxon_p"],
             }
         )
     return pd.DataFrame(rows)
@@ -177,14 +175,6 @@ def weight_histogram(labels: pd.Index, weights: FloatArray, examples: Sequence[s
         table.insert(0, "group", group)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def _paired(test: Callable[[pd.Series, pd.Series], Any], first: pd.Series, second: pd.Series) -> tuple[float, float]:
-    """Statistic and p value of a paired test; NaN with fewer than two pairs or without any difference."""
-    if len(first) < 2 or not (first != second).any():
-        return np.nan, np.nan
-    result = test(first, second)
-    return float(result.statistic), float(result.pvalue)
 
 
 def _fold(before: npt.ArrayLike, after: npt.ArrayLike) -> FloatArray:

@@ -8,7 +8,7 @@ n_0, n_p and mu_l choose cells; the other sweeps need the statistics alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design import metrics
-from diversity_by_design.baselines import label_generator, sorted_members
-from diversity_by_design.degs import DegScores, deg_scores
+from diversity_by_design.arrays import FloatArray
+from diversity_by_design.baselines import BASELINES
+from diversity_by_design.degs import DegScores, deg_scores, deg_weights
 from diversity_by_design.errors import InputError
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
-from diversity_by_design.threads import map_threads
-from diversity_by_design.weights import deg_weights
+from diversity_by_design.halves import label_generator, sorted_members
+from diversity_by_design.metrics import METRICS
+from diversity_by_design.scoring import score_target
+from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Target
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,8 +35,9 @@ K_REPLICATES = 10
 DELTA_WIDTH, DELTA_STEP = 0.2, 0.1
 DECILES = 10
 
-# Perturbations scored at a time: the arrays of some thousand genes stay in the cache.
-_BLOCK_ROWS = 32
+# Columns of the sweeps' tables, and the metrics that they are of: on all genes, and on those of a mask.
+METRICS_OF_ALL = {"pearson_delta": "pearson_delta_control", "mse": "mse", "mae": "mae"}
+METRICS_OF_SOME = {name: f"{metric}_degs" for name, metric in METRICS_OF_ALL.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +92,6 @@ class SweepData:
         """DEG weights from all cells (labels, genes)."""
         return deg_weights(self.vs_rest)
 
-    @cached_property
-    def deg_masks(self) -> dict[str, npt.NDArray[np.bool_] | None]:
-        """Genes of each group that the metrics are computed on (labels, genes); None for all of them."""
-        return {"all": None, "degs_vs_control": self.vs_control.is_deg, "degs_vs_rest": self.vs_rest.is_deg}
-
     @property
     def strength_scores(self) -> DegScores:
         """The DEG scores that `strength` names."""
@@ -145,8 +143,21 @@ class Setting:
     statistics: PerturbationStatistics
     control_mean: FloatArray
     replicate: int = 0
-    columns: npt.NDArray[np.intp] | None = None
+    columns: npt.NDArray[np.intp] | slice = field(default_factory=lambda: slice(None))
     mask: npt.NDArray[np.bool_] | None = None
+
+    def target(self, weights: FloatArray) -> Target:
+        """What mu_all is compared with; `weights` (labels, genes) are those of the whole data set."""
+        weights = weights[:, self.columns]
+        return Target(
+            self.statistics.labels,
+            self.statistics.genes[self.columns],
+            self.statistics.mean[:, self.columns],
+            perturbed_mean=self.statistics.perturbed_mean[self.columns],
+            control_mean=self.control_mean[self.columns],
+            weights=_restricted(weights, self.mask),
+            is_deg=self.mask,
+        )
 
 
 def log2_grid(least: int, most: int) -> list[int]:
@@ -285,49 +296,31 @@ def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
     """
     if parameter not in SWEEPS:
         raise InputError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")
-    return pd.concat(
-        [score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)], ignore_index=True
-    )
+    tables = []
+    for setting in SWEEPS[parameter](data):
+        about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate}
+        tables.append(pd.DataFrame({**about, "perturbation": setting.statistics.labels, **_scores(setting, data)}))
+    return pd.concat(tables, ignore_index=True)
 
 
-def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
-    """Rows of `run_sweep` for one setting."""
-    labels = setting.statistics.labels
-    original = data.statistics.labels.get_indexer(labels)
-    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(labels), _BLOCK_ROWS)]
-    # What all blocks need is computed here: threads that ask for it at the same time would each compute it.
-    _ = data.weights, data.deg_masks, setting.statistics.mean, setting.statistics.perturbed_mean
-    scored = map_threads(lambda rows: _score_rows(setting, data, rows, original[rows]), blocks, data.workers)
-    table = {
-        "parameter": parameter,
-        "value": setting.value,
-        "replicate": setting.replicate,
-        "perturbation": labels,
-    }
-    return pd.DataFrame(table | {name: np.concatenate([part[name] for part in scored]) for name in scored[0]})
-
-
-def _score_rows(
-    setting: Setting, data: SweepData, rows: slice, original: npt.NDArray[np.intp]
-) -> dict[str, FloatArray]:
-    columns = slice(None) if setting.columns is None else setting.columns
-    truth = setting.statistics.mean[rows][:, columns]
-    prediction = setting.statistics.perturbed_mean[columns]
-    control = setting.control_mean[columns]
-    used = None if setting.mask is None else setting.mask[rows]
+def _scores(setting: Setting, data: SweepData) -> dict[str, FloatArray]:
+    """Scores of mu_all by metric, each (labels,)."""
+    rows = data.statistics.labels.get_indexer(setting.statistics.labels)
+    target = setting.target(data.weights[rows])
+    prediction = BASELINES["perturbed_mean"].predict(target)
     scores: dict[str, FloatArray] = {}
-    for group, is_deg in data.deg_masks.items():
-        mask = used
-        if is_deg is not None:
-            mask = is_deg[original][:, columns]
-            mask = mask if used is None else mask & used
-        scores[f"pearson_delta_{group}"] = metrics.pearson_delta(truth, prediction, control, mask)
-        scores[f"mse_{group}"] = metrics.mse(truth, prediction, mask)
-        scores[f"mae_{group}"] = metrics.mae(truth, prediction, mask)
-    weights = _restricted(data.weights[original][:, columns], used)
-    scores["wmse"] = metrics.wmse(truth, prediction, weights)
-    scores["weighted_r2_delta"] = metrics.r2_delta(truth, prediction, prediction, weights)
-    return scores
+    for group, degs in (("all", None), ("degs_vs_control", data.vs_control), ("degs_vs_rest", data.vs_rest)):
+        mask = setting.mask
+        if degs is not None:
+            is_deg = degs.is_deg[rows][:, setting.columns]
+            mask = is_deg if mask is None else is_deg & mask
+        names = METRICS_OF_ALL if mask is None else METRICS_OF_SOME
+        chosen = [METRICS[name] for name in names.values()]
+        values = score_target(target if mask is None else target.with_genes(mask), prediction, chosen, data.workers)
+        scores |= {f"{name}_{group}": row for name, row in zip(names, values, strict=True)}
+    weighted = ("wmse", "weighted_r2_delta")
+    values = score_target(target, prediction, [METRICS[name] for name in weighted], data.workers)
+    return scores | dict(zip(weighted, values, strict=True))
 
 
 def _restricted(weights: FloatArray, used: npt.NDArray[np.bool_] | None) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import float64
 
+from diversity_by_design.arrays import ROUNDING
 from diversity_by_design.simulator import evaluation
 from diversity_by_design.simulator.cuda_kernels import (
     THREADS,
@@ -19,7 +20,6 @@ from diversity_by_design.simulator.cuda_kernels import (
     larger,
     smaller,
 )
-from diversity_by_design.statistics import ROUNDING
 
 Sets = npt.NDArray[np.uint32]
 
@@ -28,6 +28,7 @@ _ALL, _AFFECTED, _VS_CONTROL, _VS_REST = range(4)
 _N_SETS = len(evaluation.GENE_GROUPS)
 # Bits of a double, but for the sign, and of the position of a gene.
 _SCORE_BITS, _POSITION_BITS = 63, 31
+_FEWEST_CHOSEN = evaluation.FEWEST_CHOSEN
 _NEGLIGIBLE_CHANGE = evaluation._NOISE * evaluation._NOISE
 
 _variance = for_device(evaluation._variance)
@@ -186,7 +187,10 @@ def evaluate(
             predicted_sq = _block_sum(space, predicted_sq)
             if thread == 0:
                 pearson = np.nan
-                if n >= 2 and smaller(true_sq, predicted_sq) > _NEGLIGIBLE_CHANGE * size:
+                if (
+                    n >= (2 if number == _ALL else _FEWEST_CHOSEN)
+                    and smaller(true_sq, predicted_sq) > _NEGLIGIBLE_CHANGE * size
+                ):
                     pearson = products / math.sqrt(true_sq) / math.sqrt(predicted_sq)
                     pearson = smaller(larger(pearson, -1.0), 1.0)
                 values[label, number] = pearson

@@ -320,7 +320,7 @@ def estimate_from_anndata(
     InputError
         No such column, layer or control label. What `estimate` refuses, or cells without a label.
     """
-    from diversity_by_design.statistics import expression_matrix
+    from diversity_by_design.groups import expression_matrix
 
     if layer == "counts" and layer not in adata.layers:
         layer = None  # that these are counts is checked like anything else

@@ -8,8 +8,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from diversity_by_design.arrays import ROUNDING
+from diversity_by_design.metrics.means import FEWEST_CHOSEN
 from diversity_by_design.simulator.truth import Effects
-from diversity_by_design.statistics import ROUNDING, PerturbationStatistics
+from diversity_by_design.statistics import PerturbationStatistics
 from diversity_by_design.threads import available_cores, map_threads
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +44,8 @@ def evaluate(statistics: PerturbationStatistics, effects: Effects, workers: int 
     (perturbations, 12)
         Columns as in `METRICS`. The DEGs are the genes of largest absolute Welch t, as many as are affected; among
         equal ones those that come first. Errors are NaN on a set without genes; Pearson(delta) is NaN on fewer than
-        two, or where a change is the same for all genes; all is NaN on DEGs vs rest where there is no rest.
+        three (two of all genes), or where a change is the same for all genes; all is NaN on DEGs vs rest where there is
+        no rest.
     """
     n_labels = len(statistics.labels)
     values = np.full((n_labels, len(METRICS)), np.nan)
@@ -130,8 +133,10 @@ def _top(scores: Floats, n: int, chosen: Integers) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _score(genes: Integers, truth: Floats, prediction: Floats, reference: Floats) -> tuple[float, float, float]:
-    """Pearson(delta), mean squared error and mean absolute error over some genes."""
+def _score(
+    genes: Integers, truth: Floats, prediction: Floats, reference: Floats, fewest: int
+) -> tuple[float, float, float]:
+    """Pearson(delta), which takes at least `fewest` genes, mean squared and mean absolute error over some genes."""
     n = len(genes)
     if n == 0:
         return np.nan, np.nan, np.nan
@@ -153,7 +158,7 @@ def _score(genes: Integers, truth: Floats, prediction: Floats, reference: Floats
         true_sq += true_delta * true_delta
         predicted_sq += predicted_delta * predicted_delta
     pearson = np.nan
-    if n >= 2 and min(true_sq, predicted_sq) > (_NOISE * _NOISE) * size:
+    if n >= fewest and min(true_sq, predicted_sq) > (_NOISE * _NOISE) * size:
         pearson = min(max(products / math.sqrt(true_sq) / math.sqrt(predicted_sq), -1.0), 1.0)
     return pearson, squares / n, absolute / n
 
@@ -199,5 +204,7 @@ def _evaluate(
             _top(t_rest, len(own_affected), top_rest)
         gene_sets = (everything, own_affected, top_control, top_rest)
         for number in range(4 if n_rest > 0 else 3):
-            pearson, squared, absolute = _score(gene_sets[number], truth, prediction, control)
+            pearson, squared, absolute = _score(
+                gene_sets[number], truth, prediction, control, 2 if number == 0 else FEWEST_CHOSEN
+            )
             values[row, number], values[row, 4 + number], values[row, 8 + number] = pearson, squared, absolute

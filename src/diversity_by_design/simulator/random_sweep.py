@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Raise it when a change of the simulator changes results: tables made before are then not continued.
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 
 RESULTS = (*METRICS, "fraction_affected", "n_empty_cells", "n_clipped_genes")
 _REMARKABLE = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diversity_by_design import audit_summary
-from diversity_by_design.audit import Metric, sweep
+from diversity_by_design.auditing import Metric, sweep
 from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
 from diversity_by_design.paper.figures.style import METRIC_LABELS
 from diversity_by_design.simulator import GeneParameters

@@ -22,6 +22,7 @@ from diversity_by_design.degs import deg_scores
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.graphs.sources import coexpression_graph
+from diversity_by_design.groups import expression_matrix, perturbation_labels
 from diversity_by_design.labels import parts
 from diversity_by_design.models.batches import ExpressionRows, Pseudobulk, SingleCells, TrainingSet
 from diversity_by_design.models.checkpoint import read_tensors, write_tensors
@@ -31,7 +32,7 @@ from diversity_by_design.models.loss_choice import LossChoice, build_loss
 from diversity_by_design.models.options import TrainingOptions
 from diversity_by_design.models.splits import Split
 from diversity_by_design.models.training import Log, Target, train
-from diversity_by_design.statistics import PerturbationStatistics, expression_matrix, perturbation_labels
+from diversity_by_design.statistics import PerturbationStatistics
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from diversity_by_design.paper.correlations import correlation
 from diversity_by_design.paper.figures.style import POINTS, TREND, say_n, style
 from diversity_by_design.paper.sweeps import LOGARITHMIC
 
@@ -47,7 +46,7 @@ def trend(sweep: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.rename(columns={"count": "n"})[["value", "mean", "low", "high", "median", "n", "n_undefined"]]
 
 
-def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> None:
+def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str, r: float) -> None:
     """Draw every perturbation as a point, the mean with its 95 % interval as a line, and write r into the panel.
 
     Draws no line where the metric is undefined everywhere, but says so.
@@ -72,34 +71,37 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str) -> Non
     axes.fill_between(table["value"], table["low"], table["high"], color=TREND, alpha=0.3, linewidth=0)
     if logarithmic:
         axes.set_xscale("log", base=2)
-    r, _, _ = correlation(sweep, column)
     axes.set_title(f"r = {r:.2f}" if np.isfinite(r) else "constant", loc="left")
     say_n(axes, sweep.loc[sweep[column].notna(), "perturbation"].nunique())
 
 
-def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str) -> Figure:
+def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str, r: float) -> Figure:
     """One panel, as in figures 2D/E, 5H/I and 5L/M."""
     from matplotlib import pyplot as plt
 
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.2))
-        draw_trend(axes, sweep, column, ylabel)
+        draw_trend(axes, sweep, column, ylabel, r)
         if axes.lines:
             axes.legend(loc="best", fontsize=7)
     return figure
 
 
-def draw_overview(sweeps: dict[str, pd.DataFrame], columns: dict[str, str]) -> Figure:
-    """Every sweep (columns of panels) by every metric (rows of panels; a mapping from table column to axis label)."""
+def draw_overview(sweeps: dict[str, pd.DataFrame], columns: dict[str, str], correlations: pd.DataFrame) -> Figure:
+    """Every sweep (columns of panels) by every metric (rows of panels; a mapping from table column to axis label).
+
+    `correlations` are those of `diversity_by_design.paper.correlations.sweep_correlations`.
+    """
     from matplotlib import pyplot as plt
 
     with style():
         figure, panels = plt.subplots(
             len(columns), len(sweeps), figsize=(2.7 * len(sweeps), 2.4 * len(columns)), squeeze=False
         )
+        r = correlations.set_index(["parameter", "column"])["r"]
         for row, (column, label) in zip(panels, columns.items(), strict=True):
-            for axes, sweep in zip(row, sweeps.values(), strict=True):
-                draw_trend(axes, sweep, column, label if axes is row[0] else "")
+            for axes, (parameter, sweep) in zip(row, sweeps.items(), strict=True):
+                draw_trend(axes, sweep, column, label if axes is row[0] else "", r[parameter, column])
                 if axes.lines:
                     _keep_in_view(axes, sweep[column])
     return figure

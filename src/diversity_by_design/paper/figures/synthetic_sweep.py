@@ -16,7 +16,6 @@ from diversity_by_design.paper.correlations import (
     SIMULATION_LOGARITHMIC,
     SIMULATION_PARAMETERS,
     on_scale,
-    simulation_correlation,
 )
 from diversity_by_design.paper.figures.style import (
     DOWN,
@@ -120,16 +119,21 @@ def draw_trend(
 
 
 def draw_sweep(
-    sweep: pd.DataFrame, parameter: str, column: str, logarithmic: Collection[str] = SIMULATION_LOGARITHMIC
+    sweep: pd.DataFrame,
+    parameter: str,
+    column: str,
+    correlations: pd.DataFrame,
+    logarithmic: Collection[str] = SIMULATION_LOGARITHMIC,
 ) -> Figure:
-    """One panel, as in figures 2C, 5G and 5K, with r and p in its title."""
+    """One panel, as in figures 2C, 5G and 5K, with r and its interval (from `correlations.table_2`) in its title."""
     from matplotlib import pyplot as plt
 
-    r, p, _ = simulation_correlation(sweep, parameter, column, logarithmic)
+    row = _correlation(correlations, parameter, column)
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.2))
         draw_trend(axes, sweep, parameter, column, logarithmic)
-        axes.set_title(f"r = {r:z.2f}, {p_value(p)}" if np.isfinite(r) else "r is undefined", loc="left")
+        interval = f" ({row['low']:z.2f} to {row['high']:z.2f})" if np.isfinite(row["low"]) else ""
+        axes.set_title(f"{said(row['ours'])}{interval}", loc="left")
         if axes.lines:
             axes.legend(loc="best", fontsize=7)
     return figure
@@ -150,7 +154,10 @@ def overview(
 
 
 def draw_overview(
-    sweep: pd.DataFrame, columns: Collection[str], logarithmic: Collection[str] = SIMULATION_LOGARITHMIC
+    sweep: pd.DataFrame,
+    columns: Collection[str],
+    correlations: pd.DataFrame,
+    logarithmic: Collection[str] = SIMULATION_LOGARITHMIC,
 ) -> Figure:
     """Every parameter (columns of panels) by some metrics (rows of panels)."""
     from matplotlib import pyplot as plt
@@ -163,8 +170,7 @@ def draw_overview(
             beyond = int((sweep[column] > top).sum()) if sweep[column].max() > _FAR_ABOVE * top else 0
             for axes, parameter in zip(row, SIMULATION_PARAMETERS, strict=True):
                 draw_trend(axes, sweep, parameter, column, logarithmic)
-                r, _, _ = simulation_correlation(sweep, parameter, column, logarithmic)
-                axes.set_title(f"r = {r:z.2f}" if np.isfinite(r) else "r is undefined", loc="left")
+                axes.set_title(said(_correlation(correlations, parameter, column)["ours"]), loc="left")
                 if axes is not row[0]:
                     axes.set_ylabel("")
                 if beyond:
@@ -201,15 +207,21 @@ def draw_table_2(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def p_value(p: float) -> str:
-    """A p value as text.
+def said(r: float) -> str:
+    """A correlation as text.
 
     Examples
     --------
-    >>> p_value(0.0123), p_value(0.0)
-    ('p = 0.012', 'p < 1e-300')
+    >>> said(0.123), said(float("nan"))
+    ('r = 0.12', 'r is undefined')
     """
-    return f"p = {p:.2g}" if p > 0 else "p < 1e-300"
+    return f"r = {r:z.2f}" if np.isfinite(r) else "r is undefined"
+
+
+def _correlation(correlations: pd.DataFrame, parameter: str, column: str) -> pd.Series:
+    """Row of table 2 about a parameter and a metric's column."""
+    columns = correlations["metric"] + "_" + correlations["gene_group"]
+    return correlations[(columns == column) & (correlations["parameter"] == parameter)].iloc[0]
 
 
 def _matrix(table: pd.DataFrame, column: str) -> pd.DataFrame:

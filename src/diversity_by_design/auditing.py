@@ -8,95 +8,91 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design.errors import InputError, listed
-from diversity_by_design.metrics import mae
-from diversity_by_design.paper import comparison
+from diversity_by_design.arrays import BoolArray, read_only
+from diversity_by_design.baselines import ALPHAS, BASELINES, Predictor, dial
+from diversity_by_design.errors import InputError
+from diversity_by_design.halves import Halvings
+from diversity_by_design.metrics import METRICS, Metric
+from diversity_by_design.registry import Registry
 from diversity_by_design.running.executors import Outcome, executor
+from diversity_by_design.scoring import target_scores
 from diversity_by_design.simulator.config import SIMULATION_PARAMETERS, SimulationConfig
 from diversity_by_design.simulator.parameters import GeneParameters
-from diversity_by_design.simulator.predictors import PREDICTORS, Context, Predictor, read_only
 from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
 from diversity_by_design.simulator.simulation import SimulatedData, simulate_statistics
-from diversity_by_design.statistics import FloatArray, PerturbationStatistics
+from diversity_by_design.simulator.truth import Effects
+from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.truth import Target, Truth
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A way to score the predictions of all perturbations of a simulated data set.
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What metrics and predictors may know of how a target was simulated: its `simulation`.
 
     Attributes
     ----------
-    name : str
-    function : callable
-        From truth (perturbations, genes), prediction (perturbations, genes) and `Context` to a score of each
-        perturbation (perturbations,); NaN where it is undefined. Arrays must be left as they are.
-    higher_is_better : bool
-
-    Raises
-    ------
-    InputError
-        `function` cannot be called.
-
-    Examples
-    --------
-    >>> def largest_error(truth, prediction, context):
-    ...     return np.abs(truth - prediction).max(axis=1)
-    >>> metric = Metric("largest_error", largest_error, higher_is_better=False)
+    config : SimulationConfig
+    effects : Effects
+        Genes that the simulation let each perturbation affect.
+    seed : SeedSequence
+        Of the data set, for metrics and predictors that draw random numbers.
     """
 
-    name: str
-    function: Callable[[FloatArray, FloatArray, Context], npt.ArrayLike]
-    higher_is_better: bool
+    config: SimulationConfig
+    effects: Effects
+    seed: np.random.SeedSequence
 
-    def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise InputError(f"metric {self.name!r}: {self.function!r} is no function of truth, prediction and context")
-
-    def score(self, truth: FloatArray, prediction: FloatArray, context: Context) -> FloatArray:
-        """Score of each perturbation (perturbations,).
-
-        Raises
-        ------
-        InputError
-            The function returns an array of another shape.
-        """
-        values = np.asarray(self.function(truth, prediction, context), dtype=float)
-        if values.shape != truth.shape[:1]:
-            raise InputError(f"it returned shape {values.shape}; expected {truth.shape[:1]}, a score per perturbation")
-        return values
+    @cached_property
+    def affected(self) -> BoolArray:
+        """Whether the simulation let the perturbation affect the gene (perturbations, genes)."""
+        return read_only(self.effects.directions(self.config.g) != 0)
 
 
-_ERRORS = ("mse", "mae", "wmse")
+class SimulatedTruth(Truth):
+    """Truth of a simulated data set, in the mode "paper"; its targets have a `simulation`."""
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        name: Metric(name, function, higher_is_better=name not in _ERRORS)
-        for name, function in {
-            "mse": comparison.DEFINITIONS["mse"],
-            "mae": lambda truth, prediction, _: mae(truth, prediction),
-            **comparison.DEFINITIONS,
-        }.items()
-    }
-)
+    def __init__(self, data: SimulatedData, seed: np.random.SeedSequence) -> None:
+        first, second = data.statistics
+        # Not `merge`: control cells are in both parts.
+        whole = PerturbationStatistics(
+            labels=first.labels,
+            genes=first.genes,
+            n_cells=first.n_cells + second.n_cells,
+            sum=first.sum + second.sum,
+            sum_sq=first.sum_sq + second.sum_sq,
+            control=first.control,
+            n_control=first.n_control,
+            control_sum=first.control_sum,
+            control_sum_sq=first.control_sum_sq,
+        )
+        sums = np.stack([first.sum, first.sum_sq])
+        halves = Halvings(first.labels, first.genes, whole.n_cells, first.n_cells, [sums], [])
+        super().__init__(whole, halves=halves, mode="paper", workers=1)
+        self.simulation = Simulation(data.truth.config, data.truth.effects, seed)
+
+    def target(self, number: int, *, half: bool = False) -> Target:
+        """See `Truth.target`."""
+        target = super().target(number, half=half)
+        target.simulation = self.simulation
+        return target
 
 
-def sweep(
+def audit(
     n_datasets: int,
     *,
     parameters: GeneParameters,
     ranges: SweepRanges | None = None,
-    metrics: Iterable[str | Metric] = tuple(METRICS),
-    predictors: Iterable[str | Predictor] = tuple(PREDICTORS),
+    metrics: str | Metric | Iterable[str | Metric] | None = None,
+    predictors: str | Predictor | Iterable[str | Predictor] | None = None,
     seed: int = 0,
     max_entries: int | None = None,
     workers: int | None = None,
@@ -117,9 +113,11 @@ def sweep(
     ranges : SweepRanges, optional
         What configurations are drawn from (default: table 1). Data set i has the same configuration as in the
         synthetic sweep of the same seed, and the same cells.
-    metrics : names of `METRICS`, or `Metric`
-    predictors : names of `PREDICTORS`, or `Predictor`
-        `dial` makes further settings of the dial.
+    metrics : names of `diversity_by_design.metrics.METRICS`, or `Metric`, optional
+        Default: all of them.
+    predictors : names of `diversity_by_design.baselines.BASELINES`, or `Predictor`, optional
+        Default: all baselines and settings of the dial from the truth (``dial_0``) to mode collapse (``dial_1``);
+        `dial` makes further settings.
     seed : int
     max_entries : int, optional
         Data sets with more entries (cells x genes) are drawn again.
@@ -156,14 +154,14 @@ def sweep(
 
     Examples
     --------
-    >>> def largest_error(truth, prediction, context):
-    ...     return np.abs(truth - prediction).max(axis=1)
-    >>> table = sweep(
+    >>> def largest_error(target, prediction):
+    ...     return np.abs(target.mean - prediction).max(axis=1)
+    >>> table = audit(
     ...     2,
     ...     parameters=GeneParameters.default(),
     ...     ranges=SweepRanges(g=(50, 100), n_0=(10, 20), n_p=(10, 20), k=(5, 10)),
     ...     metrics=["weighted_r2_delta", Metric("largest_error", largest_error, higher_is_better=False)],
-    ...     predictors=["dial_0", Predictor("zero", lambda context: np.zeros(context.config.g))],
+    ...     predictors=["dial_0", Predictor("zero", lambda target: np.zeros(len(target.genes)))],
     ...     workers=1,
     ...     progress=False,
     ... )
@@ -174,8 +172,8 @@ def sweep(
     plan = _Plan(
         parameters,
         seed,
-        _chosen(metrics, METRICS, Metric, "metric"),
-        _chosen(predictors, PREDICTORS, Predictor, "predictor"),
+        tuple(METRICS.chosen(metrics)),
+        tuple(_predictors(predictors)),
     )
     _check(n_datasets, ranges, parameters)
     drawn = [ranges.draw(seed, number, max_entries) for number in range(n_datasets)]
@@ -229,16 +227,12 @@ class _Mistake:
     traceback: str
 
 
-class _MistakeError(Exception):
-    """Its message is that of a `_Mistake`."""
-
-
 # Median and number of undefined perturbations, by metric and predictor.
 _Scores = dict[tuple[str, str], tuple[float, int]]
 
 
 def audit_dataset(task: tuple[int, SimulationConfig], plan: _Plan) -> _Scores | _Mistake:
-    """Simulate one data set of a sweep and score it.
+    """Simulate one data set of an audit and score it.
 
     Parameters
     ----------
@@ -246,77 +240,32 @@ def audit_dataset(task: tuple[int, SimulationConfig], plan: _Plan) -> _Scores | 
     plan : what all data sets have in common
     """
     number, config = task
-    context = _context(
-        simulate_statistics(config, plan.parameters, simulation_seed(plan.seed, number), parts=2, workers=1),
-        np.random.SeedSequence(plan.seed, spawn_key=(number, 2)),
-    )
-    scores: _Scores = {}
-    where = f"data set {number} ({config})"
+    data = simulate_statistics(config, plan.parameters, simulation_seed(plan.seed, number), parts=2, workers=1)
+    truth = SimulatedTruth(data, np.random.SeedSequence(plan.seed, spawn_key=(number, 2)))
     try:
-        for predictor in plan.predictors:
-            prediction = _called(f"predictor {predictor.name!r}", where, predictor.predict, context)
-            for metric in plan.metrics:
-                what = f"metric {metric.name!r}, applied to {predictor.name!r},"
-                values = _called(what, where, metric.score, predictor.target(context), prediction, context)
-                defined = values[~np.isnan(values)]
-                median = float(np.median(defined)) if len(defined) else np.nan
-                scores[metric.name, predictor.name] = median, len(values) - len(defined)
-    except _MistakeError as mistake:
-        return _Mistake(str(mistake), traceback.format_exc())
-    return scores
-
-
-def _context(data: SimulatedData, seed: np.random.SeedSequence) -> Context:
-    first, second = data.statistics
-    # Not `merge`: control cells are in both parts.
-    whole = PerturbationStatistics(
-        labels=first.labels,
-        genes=first.genes,
-        n_cells=first.n_cells + second.n_cells,
-        sum=first.sum + second.sum,
-        sum_sq=first.sum_sq + second.sum_sq,
-        control=first.control,
-        n_control=first.n_control,
-        control_sum=first.control_sum,
-        control_sum_sq=first.control_sum_sq,
-    )
-    return Context(data.truth.config, whole, read_only(first.mean), read_only(second.mean), data.truth.effects, seed)
-
-
-def _called(what: str, where: str, function: Callable[..., FloatArray], *arguments: Any) -> FloatArray:
-    try:
-        return function(*arguments)
+        values, _ = target_scores(truth, plan.predictors, plan.metrics, workers=1)
     except MemoryError:
         # The fault of the data set, which is too large.
         raise
     except Exception as error:
-        raise _MistakeError(f"{what} failed on {where}: {type(error).__name__}: {error}") from error
+        said = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+        return _Mistake(f"data set {number} ({config}): {said}", traceback.format_exc())
+    scores: _Scores = {}
+    for predictor, of_metrics in zip(plan.predictors, values[0], strict=True):
+        for metric, own in zip(plan.metrics, of_metrics, strict=True):
+            defined = own[~np.isnan(own)]
+            median = float(np.median(defined)) if len(defined) else np.nan
+            scores[metric.name, predictor.name] = median, len(own) - len(defined)
+    return scores
 
 
-Named = TypeVar("Named", Metric, Predictor)
-
-
-def _chosen(
-    given: str | Named | Iterable[str | Named], known: Mapping[str, Named], kind: type[Named], what: str
-) -> tuple[Named, ...]:
-    """Metrics or predictors from what a user gave."""
-    right = f"give a name ({', '.join(known)}) or a function of your own as {kind.__name__}(name, function, ...)"
-    chosen: list[Named] = []
-    for item in given if isinstance(given, Iterable) and not isinstance(given, str) else [given]:
-        if isinstance(item, str):
-            if item not in known:
-                raise InputError(f"no {what} is called {item!r}; {right}")
-            item = known[item]
-        if not isinstance(item, kind):
-            raise InputError(f"{item!r} is no {what}; {right}")
-        chosen.append(item)
-    names = [item.name for item in chosen]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{what}s must have different names; {listed(repeated)} occurs more than once")
-    if not chosen:
-        raise InputError(f"no {what} was given; {right}")
-    return tuple(chosen)
+def _predictors(given: str | Predictor | Iterable[str | Predictor] | None) -> list[Predictor]:
+    """Predictors by name, settings of the dial among them."""
+    known: Registry[Predictor] = Registry("predictor", Predictor)
+    # Simulated perturbations are no combinations, which is all that the additive baseline predicts.
+    for predictor in (*(row for name, row in BASELINES.items() if name != "additive"), *map(dial, ALPHAS)):
+        known.register(predictor)
+    return known.chosen(given)
 
 
 def _check(n_datasets: int, ranges: SweepRanges, parameters: GeneParameters) -> None:

@@ -5,14 +5,14 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from diversity_by_design.simulator.predictors import PREDICTORS, Predictor, dial
 
-from diversity_by_design import audit, audit_summary, deg_scores, deg_weights
-from diversity_by_design.audit import METRICS, Metric, sweep
+from diversity_by_design import audit_summary, deg_scores, deg_weights
+from diversity_by_design.auditing import METRICS, Metric, sweep
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper import comparison
 from diversity_by_design.simulator import GeneParameters
 from diversity_by_design.simulator.config import SIMULATION_PARAMETERS
-from diversity_by_design.simulator.predictors import PREDICTORS, Predictor, dial
 from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
 from diversity_by_design.simulator.simulation import simulate_statistics
 
