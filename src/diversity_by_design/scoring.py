@@ -183,21 +183,23 @@ def score_target(
     rows = np.flatnonzero(~np.isnan(prediction[:, 0]))
     if not len(rows):
         return values
-    blocks = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
+    if len(rows) < len(target.labels):
+        values[:, rows] = score_target(target.rows(rows), prediction[rows], metrics, workers)
+        return values
 
-    def fill(block: npt.NDArray[np.intp]) -> None:
+    def fill(block: slice) -> None:
         part = target.rows(block)
         for row, metric in enumerate(metrics):
             if metric.by_row:
                 values[row, block] = metric.score(part, prediction[block])
 
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(rows), _BLOCK_ROWS)]
     # The first block asks the target for what all need, which it computes once.
     fill(blocks[0])
     map_threads(fill, blocks[1:], workers)
-    whole = target if len(rows) == len(target.labels) else target.rows(rows)
     for row, metric in enumerate(metrics):
         if not metric.by_row:
-            values[row, rows] = metric.score(whole, prediction[rows])
+            values[row] = metric.score(target, prediction)
     return values
 
 
@@ -215,6 +217,8 @@ class _Table:
         unique_names(self.genes, "gene", f"predictions of {name!r}")
         self._values = as_array(table.to_numpy(), f"predictions of {name!r}")
 
+        self._aligned: tuple[pd.Index, pd.Index, FloatArray] | None = None
+
     def _of_genes(self, genes: pd.Index) -> FloatArray:
         columns = self.genes.get_indexer(genes)
         missing = genes[columns < 0]
@@ -230,6 +234,12 @@ class _Table:
         return self._of_genes(target.genes)[0]
 
     def __call__(self, target: Target) -> FloatArray:
+        # All targets of a truth have the same labels and genes.
+        if self._aligned is None or self._aligned[0] is not target.labels or self._aligned[1] is not target.genes:
+            self._aligned = target.labels, target.genes, self._of_target(target)
+        return self._aligned[2]
+
+    def _of_target(self, target: Target) -> FloatArray:
         rows = self.labels.get_indexer(target.labels)
         if (rows < 0).all():
             raise InputError(

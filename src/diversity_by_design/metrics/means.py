@@ -22,6 +22,9 @@ from diversity_by_design.metrics.registry import METRICS
 _WEIGHT_TOLERANCE = 1e-6
 # Over two genes a correlation is always 1 or -1, so of chosen genes, such as DEGs, it takes three.
 FEWEST_CHOSEN = 3
+# A change of so many times the spacing of numbers is rounding.
+_ROUNDINGS = 8.0
+_FLOAT32_NOISE = _ROUNDINGS * float(np.finfo(np.float32).eps)
 
 
 def mse(truth: npt.ArrayLike, prediction: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> FloatArray:
@@ -152,20 +155,27 @@ def _wmse(truth: FloatArray, prediction: FloatArray, weights: FloatArray) -> Flo
 def _pearson(
     truth: FloatArray, prediction: FloatArray, reference: FloatArray, mask: BoolArray | None = None
 ) -> FloatArray:
-    coarsest = max(precision(truth), precision(prediction), precision(reference))
-    # Rounding of a mean is proportional to its size: a change below that is none.
-    scale = np.maximum(np.abs(truth), np.maximum(np.abs(prediction), np.abs(reference)))
-    scale = scale if mask is None else np.where(mask, scale, 0.0)
-    noise = 8.0 * coarsest * np.sqrt(_sum(scale**2))
-    enough = truth.shape[-1] >= 2 if mask is None else _sum(mask) >= FEWEST_CHOSEN
     true_delta = _centred(truth - reference, mask)
     predicted_delta = _centred(prediction - reference, mask)
-    true_norm, predicted_norm = np.sqrt(_sum(true_delta**2)), np.sqrt(_sum(predicted_delta**2))
+    true_norm, predicted_norm = np.sqrt(_dot(true_delta, true_delta)), np.sqrt(_dot(predicted_delta, predicted_delta))
+    least = np.minimum(true_norm, predicted_norm)
     # Stated positively, so that NaN in the input gives NaN.
-    defined = (true_norm > noise) & (predicted_norm > noise) & enough
+    defined = least > _FLOAT32_NOISE * np.sqrt(sum(_dot(values, values) for values in (truth, prediction, reference)))
+    if not np.all(defined):
+        # Few are near zero: only then is it worth knowing how near rounding can bring them.
+        defined = least > _noise(truth, prediction, reference, mask)
+    enough = truth.shape[-1] >= 2 if mask is None else _sum(mask) >= FEWEST_CHOSEN
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = _sum(true_delta * predicted_delta) / true_norm / predicted_norm
-    return np.where(defined, np.clip(r, -1.0, 1.0), np.nan)[()]
+        r = _dot(true_delta, predicted_delta) / true_norm / predicted_norm
+    return np.where(defined & enough, np.clip(r, -1.0, 1.0), np.nan)[()]
+
+
+def _noise(truth: FloatArray, prediction: FloatArray, reference: FloatArray, mask: BoolArray | None) -> FloatArray:
+    """Length of a change that rounding alone may bring about, which is proportional to the size of the means."""
+    coarsest = max(precision(truth), precision(prediction), precision(reference))
+    scale = np.maximum(np.abs(truth), np.maximum(np.abs(prediction), np.abs(reference)))
+    scale = scale if mask is None else np.where(mask, scale, 0.0)
+    return _ROUNDINGS * coarsest * np.sqrt(_dot(scale, scale))
 
 
 def _r2(
@@ -177,7 +187,7 @@ def _r2(
     residual = _sum(w * (truth - prediction) ** 2)
     centre = _sum(w * delta)
     total = _sum(w * (delta - centre[..., None]) ** 2)
-    noise = (8.0 * coarsest) ** 2 * _sum(w * np.maximum(np.abs(truth), np.abs(reference)) ** 2)
+    noise = (_ROUNDINGS * coarsest) ** 2 * _sum(w * np.maximum(np.abs(truth), np.abs(reference)) ** 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > noise, 1.0 - residual / total, np.nan)[()]
 
@@ -223,6 +233,10 @@ def _checked_weights(weights: FloatArray) -> FloatArray:
 
 def _sum(values: npt.NDArray[Any]) -> FloatArray:
     return values.sum(axis=-1)
+
+
+def _dot(first: FloatArray, second: FloatArray) -> FloatArray:
+    return np.einsum("...i,...i->...", first, second)
 
 
 def _mean(values: FloatArray, used: BoolArray | None) -> FloatArray:
