@@ -55,7 +55,7 @@ class LabelledCells:
     codes : int array (cells,)
         Each cell's group, -1 for a cell without a label.
     groups : DataFrame (groups,)
-        `context` and `label` of each group, sorted, control last in each context.
+        `context` (categorical) and `label` of each group, sorted, control last in each context.
     n_cells : int array (groups,)
     control : str or None
     where : str
@@ -100,7 +100,7 @@ class LabelledCells:
         )
         if contexts is not None:
             present = cells.perturbations()
-            for name in cells.groups["context"].unique():
+            for name in cells.groups["context"].cat.categories:
                 errors.enough_perturbations(list(present.get(name, pd.Series()).index), f"context {name!r}")
         return cells
 
@@ -137,7 +137,7 @@ class LabelledCells:
         table = table[table["label"] != self.control]
         return {
             str(place): pd.Series(part["n"].to_numpy(), pd.Index(part["label"].to_numpy(object)))
-            for place, part in table.groupby("context", sort=False)
+            for place, part in table.groupby("context", sort=False, observed=False)
         }
 
     def gather(
@@ -224,7 +224,12 @@ def _groups(labels: Any, contexts: Any, control: str | None) -> tuple[pd.DataFra
     n_missing = int(len(present) > 0 and present[0] < 0)
     present = present[n_missing:]
     groups = pd.DataFrame(
-        {"context": places[present // max(1, len(names))], "label": names[order][present % max(1, len(names))]}
+        {
+            "context": pd.Categorical.from_codes(
+                present // max(1, len(names)), categories=pd.Index(places, dtype=object)
+            ),
+            "label": names[order][present % max(1, len(names))],
+        }
     )
     return groups, codes.reshape(-1) - n_missing
 

@@ -317,8 +317,8 @@ def statistics_of(
     if totals is None:
         [totals] = cells.gather([Partition(cells.codes, len(cells.groups))], workers)
     result = {}
-    for context, indices in cells.groups.groupby("context", sort=False).indices.items():
-        rows = np.asarray(indices)
+    for context in cells.groups["context"].cat.categories:
+        rows = np.flatnonzero(cells.groups["context"] == context)
         is_control = (cells.groups["label"].iloc[rows] == cells.control).to_numpy()
         own, control = rows[~is_control], rows[is_control]
         # Groups of a context lie side by side, so that these are views.
