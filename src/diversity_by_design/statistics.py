@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import errors
-from diversity_by_design.cells import checked_chunks
+from diversity_by_design.cells import read_blocks
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import canonical
 from diversity_by_design.threads import available_cores
@@ -179,11 +179,11 @@ class PerturbationStatistics:
             raise InputError(f"{where} has no genes")
         names = pd.RangeIndex(len(codes)) if cells is None else pd.Index(cells)
         moments = GroupedMoments(len(n_cells), len(genes), workers or available_cores())
-        for chunk in checked_chunks(matrix, names, genes, where):
-            if chunk.by_gene:
-                moments.add_columns(chunk.values, chunk.span.start, codes)
+        for block in read_blocks(matrix, names, genes, where, "expression"):
+            if block.by_gene:
+                moments.add_columns(block.values, block.genes.start, codes)
             else:
-                moments.add_rows(chunk.values, codes[chunk.span])
+                moments.add_rows(block.values, codes[block.cells])
         total, total_sq = moments.totals()
         return cls(
             labels=perturbations,
