@@ -69,7 +69,7 @@ def test_in_memory_storage_does_not_matter(stored_as, dtype, workers):
 def test_backed_by_a_file_in_chunks(stored_as, expression, tmp_path, monkeypatch):
     expected = PerturbationStatistics.from_anndata(expression)
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(chunks, "CHUNK_VALUES", 100)
+    monkeypatch.setattr(chunks, "BLOCK_VALUES", 100)
     assert_same(PerturbationStatistics.from_anndata(backed), expected)
     with pytest.raises(InputError, match="view of a file-backed one; use the whole file"):
         PerturbationStatistics.from_anndata(backed[:, expression.var_names[::2]])
@@ -77,11 +77,11 @@ def test_backed_by_a_file_in_chunks(stored_as, expression, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("stored_as", STORED_AS)
 def test_never_holds_more_than_a_chunk(stored_as, expression, tmp_path, monkeypatch):
-    """Every piece that is read from the file has at most CHUNK_VALUES entries (one row or column at least)."""
+    """Every piece that is read from the file has at most BLOCK_VALUES entries (one row or column at least)."""
     from diversity_by_design.moments import GroupedMoments
 
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(chunks, "CHUNK_VALUES", 200)
+    monkeypatch.setattr(chunks, "BLOCK_VALUES", 200)
     sizes = []
     for method in ("add_rows", "add_columns"):
         original = getattr(GroupedMoments, method)
@@ -259,7 +259,7 @@ class TestBadInput:
             backed = write_backed(
                 expression, tmp_path / f"{stored_as}.h5ad", lambda _, to=to: to(sparse.csr_matrix(dense))
             )
-            monkeypatch.setattr(chunks, "CHUNK_VALUES", 300)
+            monkeypatch.setattr(chunks, "BLOCK_VALUES", 300)
             with pytest.raises(InputError, match="cell 'cell60', gene 'gene39'"):
                 PerturbationStatistics.from_anndata(backed)
 

@@ -1,91 +1,263 @@
-"""Going through a matrix of expression chunk by chunk, wherever it is stored, and checking it on the way."""
+"""The one reader of matrices of cells x genes: in blocks, wherever they are stored, and checked on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import errors
+from diversity_by_design.errors import InputError
 
-# Values held at a time when a matrix is read from disk: 64 MiB of float32, as much again for the indices.
-CHUNK_VALUES = 2**24
+# Cells x genes of a block: 64 MiB of float32 where it is dense.
+BLOCK_VALUES = 2**24
+# log1p(1e6), the most that counts per million can reach, is 13.8: what exceeds this is no logarithm.
+LARGEST_LOG1P = 15.0
+# Whole numbers up to this are exact in float32.
+LARGEST_COUNT = 2**24
+
+# Values looked at together when only a few may be needed.
+_PART = 2**16
+
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """All genes of some cells, or all cells of some genes.
+class Block:
+    """Some cells x some genes of a matrix, all genes or all cells of it.
 
     Attributes
     ----------
-    values : array or CSR matrix of some cells; CSC matrix of some genes
-    span : slice
-        Which cells, or which genes.
-    by_gene : bool
+    cells : slice or int array
+        Which rows of the matrix these are.
+    genes : slice
+        Which columns.
+    values : array, CSR or CSC matrix (cells, genes)
+        In the machine's byte order, never float16, no entry stored twice.
     """
 
+    cells: slice | Positions
+    genes: slice
     values: Any
-    span: slice
-    by_gene: bool
+
+    @property
+    def by_gene(self) -> bool:
+        """Whether `values` is CSC."""
+        return getattr(self.values, "format", None) == "csc"
 
 
-def checked_chunks(matrix: Any, cells: pd.Index, genes: pd.Index, where: str) -> Iterator[Chunk]:
-    """Yield a matrix in chunks along the axis in which it is stored; one in memory is a single chunk.
+def read_blocks(
+    matrix: Any,
+    cells: pd.Index,
+    genes: pd.Index,
+    where: str,
+    scale: Literal["expression", "counts"],
+    *,
+    rows: Positions | None = None,
+    as_csr: bool = False,
+) -> Iterator[Block]:
+    """Yield a matrix in blocks along the axis in which it is stored, each entry once.
+
+    Of what is stored in a file, one block is held at a time; what is in memory is not copied if that can be avoided.
 
     Parameters
     ----------
-    matrix : array, sparse matrix, h5py.Dataset or anndata sparse dataset (cells, genes)
+    matrix : (cells, genes)
+        An array or sparse matrix, an h5py or zarr array, or a sparse dataset of anndata.
     cells, genes : pandas.Index
         Names, for error messages.
     where : str
         What to call the matrix in error messages.
+    scale : {"expression", "counts"}
+        What the values must be: log1p expression, or whole numbers up to 16,777,216.
+    rows : int array, optional
+        Only these cells (sorted positions).
+    as_csr : bool
+        Values are CSR without explicit zeros, and blocks are small even if the matrix is in memory. Otherwise they
+        are dense, CSR or CSC as the matrix is, and a matrix in memory is one block.
 
     Raises
     ------
     InputError
-        Values are NaN, infinite or negative, as soon as they are met; after the last chunk, that the values cannot be
-        log1p expression.
+        The values are no real numbers. Some are NaN, infinite or negative, or no counts, as soon as they are met; after
+        the last block, that the values cannot be log1p expression. A stored matrix is damaged.
     """
-    summary = errors.ValueSummary()
-    # scipy says "csc" in `format`, and so do anndata's datasets on disk.
+    if matrix.dtype.kind not in "biuf":
+        raise InputError(f"{where} holds values of type {matrix.dtype}; expected whole or floating-point numbers")
+    largest, whole_numbers = 0.0, True
+    for block in _blocks(matrix, where, rows, as_csr):
+        values = block.values.data if sparse.issparse(block.values) else block.values
+        if values.size:
+            highest = float(values.max())
+            # Stated positively: NaN is in no range.
+            if not (values.min() >= 0 and highest < np.inf):
+                raise _impossible_value(block, cells, genes, where)
+            largest = max(largest, highest)
+            whole_numbers = whole_numbers and _are_whole(values)
+        if scale == "counts":
+            _check_counts(largest, whole_numbers, where)
+        yield block
+    if scale == "expression":
+        _check_expression(largest, whole_numbers, where)
+
+
+@contextmanager
+def readable(place: str) -> Iterator[None]:
+    """Raise InputError that names `place` where HDF5, zarr or SciPy say that what is stored there makes no sense."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{place} cannot be read: permission denied") from error
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{place} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off ({error}); "
+            "fetch or write it again"
+        ) from error
+
+
+def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> Iterator[Block]:
+    # scipy says "csc" in `format`, and so do anndata's datasets.
     by_gene = getattr(matrix, "format", None) == "csc"
-    for span in _spans(matrix, axis=1 if by_gene else 0):
-        values = _read(matrix, span, by_gene)
-        found = errors.summarise_values(values.data if sparse.issparse(values) else values)
-        # Stated positively: NaN is in no range.
-        if not (found.minimum >= 0 and found.maximum < np.inf):
-            names = (cells, genes[span]) if by_gene else (cells[span], genes)
-            errors.finite_nonnegative(values, *names, where)
-        summary = summary.merge(found)
-        yield Chunk(values, span, by_gene)
-    errors.is_expression(summary, where)
-
-
-def _in_memory(matrix: Any) -> bool:
-    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
-
-
-def _spans(matrix: Any, axis: int) -> Iterator[slice]:
-    length, across = matrix.shape[axis], matrix.shape[1 - axis]
-    step = max(1, length if _in_memory(matrix) else CHUNK_VALUES // max(1, across))
+    if sparse.issparse(matrix):
+        matrix = _native(matrix.asformat("csc" if by_gene else "csr"))
+    length, across = matrix.shape[::-1] if by_gene else matrix.shape
+    whole = not as_csr and (isinstance(matrix, np.ndarray) or sparse.issparse(matrix))
+    step = max(1, length if whole else BLOCK_VALUES // max(1, across))
+    with readable(_place(matrix, where)):
+        read = _reader(matrix, by_gene)
     for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
+        span = slice(start, min(start + step, length))
+        cells, genes = (slice(0, across), span) if by_gene else (span, slice(0, across))
+        chosen = None if rows is None else rows[slice(*np.searchsorted(rows, (cells.start, cells.stop)))]
+        if chosen is not None and not len(chosen):
+            continue
+        with readable(_place(matrix, where)):
+            values = _native(matrix if whole else read(span))
+        if chosen is not None:
+            values = values[chosen - cells.start]
+        yield Block(cells if chosen is None else chosen, genes, _canonical(values, as_csr))
 
 
-def _read(matrix: Any, span: slice, by_gene: bool) -> Any:
-    if isinstance(matrix, np.ndarray):
-        return matrix
-    part = matrix if sparse.issparse(matrix) else matrix[:, span] if by_gene else matrix[span]
-    if not sparse.issparse(part):
-        return np.asarray(part)
-    # The same object where possible: scipy remembers of it whether its format is canonical.
-    part = part.asformat("csc" if by_gene else "csr")
-    if not part.has_canonical_format:
-        # A value stored in two parts is one value, whose square is not the sum of theirs. The user's stays as it is.
-        part = part.copy()
-        part.sum_duplicates()
-    return part
+def _place(matrix: Any, where: str) -> str:
+    """What to call a matrix that cannot be read: its file and its place in there."""
+    node = getattr(matrix, "group", matrix)
+    return f"{node.file.filename}: {node.name}" if hasattr(node, "file") else str(getattr(node, "store_path", where))
+
+
+def _reader(matrix: Any, by_gene: bool) -> Callable[[slice], Any]:
+    """Function that reads some rows of a matrix, or some columns of one that is CSC."""
+    if not hasattr(matrix, "group"):
+        return lambda span: matrix[:, span] if by_gene else matrix[span]
+    # anndata's sparse dataset. Its own slices refuse float16 and the other byte order, and trust damaged pointers.
+    layout = sparse.csc_matrix if by_gene else sparse.csr_matrix
+    length, across = matrix.shape[::-1] if by_gene else matrix.shape
+    data, indices, indptr = matrix.group["data"], matrix.group["indices"], matrix.group["indptr"][:]
+    if (
+        indptr.shape != (length + 1,)
+        or indptr[0] != 0
+        or (indptr[1:] < indptr[:-1]).any()
+        or not data.shape == indices.shape == (indptr[-1],)
+    ):
+        raise ValueError(f"index pointers contradict the shape {matrix.shape}")
+
+    def read(span: slice) -> Any:
+        first, last = indptr[span.start], indptr[span.stop]
+        shape = (across, span.stop - span.start) if by_gene else (span.stop - span.start, across)
+        part = layout((data[first:last], indices[first:last], indptr[span.start : span.stop + 1] - first), shape)
+        # Kernels read out of bounds where indices are wrong.
+        part.check_format(full_check=True)
+        return part
+
+    return read
+
+
+def _native(values: Any) -> Any:
+    """Values in the machine's byte order and float16 as float32, which is all that SciPy and the kernels take."""
+    if sparse.issparse(values):
+        data = _native(values.data)
+        return values if data is values.data else type(values)((data, values.indices, values.indptr), values.shape)
+    values = np.asarray(values)
+    return values.astype(np.float32 if values.dtype.char == "e" else values.dtype.newbyteorder("="), copy=False)
+
+
+def _canonical(values: Any, as_csr: bool) -> Any:
+    """Values with no entry stored twice; as CSR, without explicit zeros. What is given stays as it is."""
+    if not sparse.issparse(values):
+        return _dense_to_csr(values) if as_csr else values
+    if not values.has_canonical_format:
+        # A value stored in two parts is one value, whose square is not the sum of theirs.
+        values = values.copy()
+        values.sum_duplicates()
+    if as_csr:
+        values = values.tocsr()
+        if not values.data.all():
+            values = values.copy()
+            values.eliminate_zeros()
+    return values
+
+
+def _dense_to_csr(values: npt.NDArray) -> sparse.csr_matrix:
+    # Half the time and a quarter of the memory of sparse.csr_matrix(values). NaN is not zero and stays.
+    stored = values != 0
+    columns = np.broadcast_to(np.arange(values.shape[1], dtype=np.int32), values.shape)[stored]
+    indptr = np.concatenate([[0], np.cumsum(stored.sum(axis=1))])
+    return sparse.csr_matrix((values[stored], columns, indptr), shape=values.shape)
+
+
+def _are_whole(values: npt.NDArray) -> bool:
+    if values.dtype.kind != "f":
+        return True
+    # Most often the first few values decide.
+    flat = values.ravel(order="K")
+    parts = (flat[start : start + _PART] for start in range(0, flat.size, _PART))
+    return all((part == np.floor(part)).all() for part in parts)
+
+
+def _impossible_value(block: Block, cells: pd.Index, genes: pd.Index, where: str) -> InputError:
+    """Error that names the first cell and gene whose value is NaN, infinite or negative."""
+    matrix = block.values
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    first = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+    if sparse.issparse(matrix):
+        row, column = int(np.searchsorted(matrix.indptr, first, side="right")) - 1, int(matrix.indices[first])
+        if block.by_gene:
+            row, column = column, row
+    else:
+        row, column = divmod(first, matrix.shape[1])
+    value = values.flat[first]
+    return InputError(
+        f"{where} holds values that are {'negative' if np.isfinite(value) else 'not finite'}: {value} for cell "
+        f"{cells[block.cells][row]!r}, gene {genes[block.genes][column]!r}; counts and log1p expression are finite and "
+        "never negative (scaled or batch-corrected values are neither)"
+    )
+
+
+def _check_expression(largest: float, whole_numbers: bool, where: str) -> None:
+    """Raise InputError unless the values can be log1p of normalised counts."""
+    if largest > 0 and whole_numbers:
+        raise InputError(
+            f"{where} holds whole numbers only (up to {largest:g}), so these are raw counts; expected "
+            "log1p of counts normalised to 10,000 per cell: sc.pp.normalize_total(adata, target_sum=1e4), "
+            "then sc.pp.log1p(adata)"
+        )
+    if largest > LARGEST_LOG1P:
+        raise InputError(
+            f"{where} has values up to {largest:g}, more than a log1p of normalised counts can reach "
+            f"({LARGEST_LOG1P:g}): it was not log-transformed; apply sc.pp.log1p(adata) once"
+        )
+
+
+def _check_counts(largest: float, whole_numbers: bool, where: str) -> None:
+    """Raise InputError unless the values can be raw counts."""
+    if not whole_numbers:
+        raise InputError(
+            f"{where} holds values that are not whole numbers (up to {largest:g}), so it was normalised or "
+            "log-transformed already; expected raw counts (point to them, in X or in layers['counts'])"
+        )
+    if largest > LARGEST_COUNT:
+        raise InputError(f"{where} has values up to {largest:g}; no gene has so many counts in a cell")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.arrays import FloatArray
-from diversity_by_design.cells import checked_chunks
+from diversity_by_design.cells import read_blocks
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import canonical
 from diversity_by_design.threads import checked_workers
@@ -167,12 +167,12 @@ class LabelledCells:
         for start in range(0, len(self.genes), step):
             genes = slice(start, min(start + step, len(self.genes)))
             moments = [GroupedMoments(part.n_groups, genes, n_workers, squares=part.squares) for part in partitions]
-            for chunk in checked_chunks(self.matrix, self.cells, self.genes, self.where):
+            for block in read_blocks(self.matrix, self.cells, self.genes, self.where, "expression"):
                 for part, sums in zip(partitions, moments, strict=True):
-                    if chunk.by_gene:
-                        sums.add_columns(chunk.values, chunk.span.start, part.codes)
+                    if block.by_gene:
+                        sums.add_columns(block.values, block.genes.start, part.codes)
                     else:
-                        sums.add_rows(chunk.values, part.codes[chunk.span])
+                        sums.add_rows(block.values, part.codes[block.cells])
             for total in totals:
                 total[:, :, genes] = moments.pop(0).totals()
         return totals

@@ -150,7 +150,7 @@ def test_every_way_of_storing_counts_gives_the_same(tmp_path: Path, monkeypatch)
     counts, is_control = draw()
     expected = estimate(counts, is_control, names(30))
     assert (expected.histograms.perturbed.indices >= 256).any()
-    monkeypatch.setattr("diversity_by_design.simulator.count_histograms.CHUNK_VALUES", 30 * 70)
+    monkeypatch.setattr("diversity_by_design.cells.BLOCK_VALUES", 30 * 70)
     for form, layer in (("csr", sparse.csr_matrix(counts)), ("csc", sparse.csc_matrix(counts)), ("dense", counts)):
         ad.AnnData(X=layer.astype(np.float32)).write_h5ad(tmp_path / f"{form}.h5ad")
     halves = sparse.csr_matrix(np.hstack([counts // 2, counts - counts // 2]))
@@ -280,8 +280,7 @@ def prepared(path: Path, form: type = sparse.csr_matrix) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
 def test_a_prepared_file_gives_what_its_counts_give(tmp_path: Path, monkeypatch, form):
     counts, is_control = prepared(tmp_path / "x.h5ad", form)
-    monkeypatch.setattr("diversity_by_design.datasets.reading.SPARSE_BLOCK_VALUES", 500)
-    monkeypatch.setattr("diversity_by_design.datasets.reading.BLOCK_VALUES", 500)
+    monkeypatch.setattr("diversity_by_design.cells.BLOCK_VALUES", 500)
     found = estimate_from_file(tmp_path / "x.h5ad")
     expected = estimate(counts, is_control, names(30), counts.sum(axis=1) + 10)
     pd.testing.assert_frame_equal(found.table, expected.table, check_exact=True)

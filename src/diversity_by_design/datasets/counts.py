@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import errors
-from diversity_by_design.datasets.reading import SPARSE_BLOCK_VALUES, H5adFile, StoredMatrix
+from diversity_by_design.datasets.reading import H5adFile
 from diversity_by_design.errors import InputError
 
 # Cells handed on at a time: 16,384 values a cell make this 64 MiB of float32.
 CELLS_AT_A_TIME = 1024
-# Whole numbers up to this are exact in float32.
-LARGEST_COUNT = 2**24
+# Values counted at a time.
+_PART = 2**23
 
 
 @dataclass(frozen=True)
@@ -38,56 +36,48 @@ class CountScan:
     cells_per_gene: npt.NDArray[np.int64]
 
 
-def scan(matrix: StoredMatrix, cells: pd.Index, genes: pd.Index) -> CountScan:
-    """Count detected genes and totals per cell, and cells per gene, in one pass.
+def scan(file: H5adFile, name: str) -> CountScan:
+    """Count detected genes and totals per cell, and cells per gene, in one pass over the matrix called `name`.
 
     Raises
     ------
     InputError
         A value is not finite, negative, not a whole number, or larger than 16,777,216.
     """
-    where = f"{matrix.path.name}: {matrix.name}"
-    genes_per_cell = np.zeros(len(cells), np.int64)
-    totals = np.zeros(len(cells))
-    cells_per_gene = np.zeros(len(genes), np.int64)
-    for block in matrix.blocks():
+    genes_per_cell = np.zeros(len(file.obs), np.int64)
+    totals = np.zeros(len(file.obs))
+    cells_per_gene = np.zeros(len(file.var), np.int64)
+    for block in file.counts(name):
         values = block.values
-        span = slice(block.first_gene, block.first_gene + values.shape[1])
-        errors.finite_nonnegative(values, cells[block.cells], genes[span], where)
-        summary = errors.summarise_values(values.data)
-        errors.is_raw_counts(summary, where)
-        if summary.maximum > LARGEST_COUNT:
-            raise InputError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
         genes_per_cell[block.cells] += np.diff(values.indptr)
         totals[block.cells] += values @ np.ones(values.shape[1])
-        cells_per_gene[span] += np.bincount(values.indices, minlength=values.shape[1])
+        cells_per_gene[block.genes] += np.bincount(values.indices, minlength=values.shape[1])
     return CountScan(genes_per_cell, totals, cells_per_gene)
 
 
-def find_counts(file: H5adFile) -> tuple[StoredMatrix, CountScan, list[str]]:
+def find_counts(file: H5adFile) -> tuple[str, CountScan, list[str]]:
     """Find the raw counts of a file: `X`, else the layer ``counts``.
 
     Returns
     -------
-    matrix, scan, notes : StoredMatrix, CountScan, list of str
-        The notes say why `X` was passed over.
+    name, scan, notes : str, CountScan, list of str
+        What the matrix is called; the notes say why `X` was passed over.
 
     Raises
     ------
     InputError
         Neither holds raw counts.
     """
-    cells, genes = file.obs.index, file.var.index
-    candidates = [matrix for name in ("X", "layers/counts") if (matrix := file.matrix(name)) is not None]
+    candidates = [name for name in ("X", "layers/counts") if file.matrix(name) is not None]
     if not candidates:
         raise InputError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
     notes: list[str] = []
-    for matrix in candidates[:-1]:
+    for name in candidates[:-1]:
         try:
-            return matrix, scan(matrix, cells, genes), notes
-        except ValueError as error:
-            notes.append(f"counts were taken from {candidates[-1].name}, since {error}")
-    return candidates[-1], scan(candidates[-1], cells, genes), notes
+            return name, scan(file, name), notes
+        except InputError as error:
+            notes.append(f"counts were taken from {candidates[-1]}, since {error}")
+    return candidates[-1], scan(file, candidates[-1]), notes
 
 
 @dataclass(frozen=True)
@@ -115,8 +105,8 @@ class CellCounts:
         """Number of these cells in which each gene was detected."""
         total = np.zeros(self.n_genes, np.int64)
         # In parts, since bincount widens all it is given to 64 bits.
-        for start in range(0, len(self.indices), SPARSE_BLOCK_VALUES):
-            total += np.bincount(self.indices[start : start + SPARSE_BLOCK_VALUES], minlength=self.n_genes)
+        for start in range(0, len(self.indices), _PART):
+            total += np.bincount(self.indices[start : start + _PART], minlength=self.n_genes)
         return total
 
     def spans(self) -> list[slice]:
@@ -134,12 +124,14 @@ class CellCounts:
         return select_genes(whole, genes)
 
 
-def gather(matrix: StoredMatrix, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:
+def gather(file: H5adFile, name: str, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:
     """Read the counts of some cells into memory, which needs 8 bytes per detected gene and cell.
 
     Parameters
     ----------
-    matrix : StoredMatrix
+    file : H5adFile
+    name : str
+        Of the matrix.
     cells : int array
         Row numbers, sorted.
     genes_per_cell : int array (all cells,)
@@ -148,18 +140,18 @@ def gather(matrix: StoredMatrix, cells: npt.NDArray[np.intp], genes_per_cell: np
     indptr = np.concatenate([[0], np.cumsum(genes_per_cell[cells])]).astype(np.int64)
     data = np.empty(indptr[-1], np.float32)
     indices = np.empty(indptr[-1], np.int32)
-    place = np.full(matrix.shape[0], -1)
+    place = np.full(len(file.obs), -1)
     place[cells] = np.arange(len(cells))
     # Where the next value of each cell goes; a CSC file brings a cell's values in several blocks.
     cursor = indptr[:-1].copy()
-    for block in matrix.blocks(cells):
+    for block in file.counts(name, cells):
         values, rows = block.values, place[block.cells]
         lengths = np.diff(values.indptr)
         target = np.repeat(cursor[rows] - values.indptr[:-1], lengths) + np.arange(values.nnz)
         data[target] = values.data
-        indices[target] = values.indices + block.first_gene
+        indices[target] = values.indices + block.genes.start
         cursor[rows] += lengths
-    return CellCounts(data, indices, indptr, matrix.shape[1])
+    return CellCounts(data, indices, indptr, len(file.var))
 
 
 def select_genes(values: sparse.csr_matrix, genes: npt.NDArray[np.bool_]) -> sparse.csr_matrix:

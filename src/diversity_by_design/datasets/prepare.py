@@ -17,7 +17,7 @@ from scipy import sparse
 
 from diversity_by_design import errors
 from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, select_genes
-from diversity_by_design.datasets.reading import H5adFile, StoredMatrix
+from diversity_by_design.datasets.reading import H5adFile
 from diversity_by_design.datasets.report import RECORD, PreparationReport
 from diversity_by_design.datasets.selection import choose_cells, condition_names
 from diversity_by_design.datasets.settings import PreparationSettings
@@ -76,16 +76,16 @@ def prepare(
         labels = errors.obs_column(file.obs, settings.perturbation_key).astype(str)
         errors.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
         conditions = labels.map(condition_names(labels.unique(), settings))
-        matrix, scan, notes = find_counts(file)
-        notes += _lost(file, matrix.name)
+        name, scan, notes = find_counts(file)
+        notes += _lost(file, name)
 
-        filtered = _filter(matrix, scan, settings)
+        filtered = _filter(file, name, scan, settings)
         notes += filtered.notes
         choice = choose_cells(conditions, filtered.cells, settings, seed, str(source))
         if settings.cells_per_perturbation is None:
             n = choice.cells_per_perturbation
             notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
-        counts = gather(matrix, choice.rows, scan.genes_per_cell)
+        counts = gather(file, name, choice.rows, scan.genes_per_cell)
         obs, obs_notes = _cell_table(file.obs, conditions, scan, choice.rows, settings)
         var, renamed, var_notes = _gene_table(file.var, settings)
         notes += obs_notes + var_notes
@@ -165,7 +165,7 @@ class _Filtered:
     notes: list[str]
 
 
-def _filter(matrix: StoredMatrix, scan: CountScan, settings: PreparationSettings) -> _Filtered:
+def _filter(file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings) -> _Filtered:
     """Leave out cells with too few detected genes, then genes detected in too few of the other cells."""
     notes = []
     n_genes = len(scan.cells_per_gene)
@@ -176,17 +176,17 @@ def _filter(matrix: StoredMatrix, scan: CountScan, settings: PreparationSettings
     cells = (scan.genes_per_cell >= least) & (scan.totals > 0)
     if not cells.any():
         raise InputError(
-            f"{matrix.path}: no cells left: none of {len(cells):,} has {least} detected genes (the most is "
+            f"{file.path}: no cells left: none of {len(cells):,} has {least} detected genes (the most is "
             f"{scan.genes_per_cell.max():,}); ask for fewer with --min-genes-per-cell"
         )
     cells_per_gene = scan.cells_per_gene
     if not cells.all():
-        removed = gather(matrix, np.flatnonzero(~cells), scan.genes_per_cell)
+        removed = gather(file, name, np.flatnonzero(~cells), scan.genes_per_cell)
         cells_per_gene = cells_per_gene - removed.cells_per_gene()
     genes = cells_per_gene >= settings.min_cells_per_gene
     if not genes.any():
         raise InputError(
-            f"{matrix.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
+            f"{file.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
             f"{int(cells.sum()):,} cells with {least} detected genes"
         )
     return _Filtered(cells, genes, least, notes)

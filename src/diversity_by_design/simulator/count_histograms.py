@@ -12,11 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design import errors
-from diversity_by_design.cells import CHUNK_VALUES
-from diversity_by_design.datasets.counts import LARGEST_COUNT
-from diversity_by_design.datasets.reading import StoredMatrix
-from diversity_by_design.errors import InputError
+from diversity_by_design.cells import LARGEST_COUNT, read_blocks
 
 Cells = Literal["control", "perturbed", "all_cells"]
 GROUPS: tuple[Cells, ...] = ("control", "perturbed", "all_cells")
@@ -57,45 +53,21 @@ def count_histograms(
 ) -> CountHistograms:
     """Tally the counts of every gene in one pass; parameters and errors as of `estimate`."""
     n_cells, n_genes = counts.shape
-    cells = pd.RangeIndex(n_cells)
     group = np.where(is_control, 0, 1)
     table = np.zeros((2, n_genes, _SMALL), np.int64)
     large = [sparse.csr_matrix((n_genes, LARGEST_COUNT + 1), dtype=np.int64) for _ in range(2)]
     totals = np.zeros(n_cells)
-    for rows, first_gene, values in _blocks(counts):
-        span = slice(first_gene, first_gene + values.shape[1])
-        errors.finite_nonnegative(values, cells[rows], genes[span], where)
-        summary = errors.summarise_values(values.data)
-        errors.is_raw_counts(summary, where)
-        if summary.maximum > LARGEST_COUNT:
-            raise InputError(f"{where} has values up to {summary.maximum:g}; no gene has so many counts in a cell")
-        totals[rows] += values @ np.ones(values.shape[1])
+    for block in read_blocks(counts, pd.RangeIndex(n_cells), genes, where, "counts", as_csr=True):
+        values, groups, first_gene = block.values, group[block.cells], block.genes.start
+        totals[block.cells] += values @ np.ones(values.shape[1])
         # Counts up to the largest are exact in float32, so that one kernel is enough.
         data = values.data.astype(np.float32, copy=False)
-        _tally(values.indptr, values.indices, data, group[rows], first_gene, table)
-        if summary.maximum >= _SMALL:
-            for which, found in enumerate(_large_counts(values, group[rows], first_gene, large[0].shape)):
-                large[which] = large[which] + found
+        _tally(values.indptr, values.indices, data, groups, first_gene, table)
+        if data.max(initial=0) >= _SMALL:
+            for which, histogram in enumerate(_large_counts(values, groups, first_gene, large[0].shape)):
+                large[which] = large[which] + histogram
     control, perturbed = (_histograms(small, rest) for small, rest in zip(table, large, strict=True))
     return CountHistograms(control, perturbed, is_control, totals)
-
-
-def _blocks(counts: Any) -> Iterator[tuple[npt.NDArray[np.intp] | slice, int, sparse.csr_matrix]]:
-    """Yield rows, first gene and CSR values of parts of a matrix, wherever it is stored."""
-    if isinstance(counts, StoredMatrix):
-        for block in counts.blocks():
-            yield block.cells, block.first_gene, block.values
-        return
-    by_gene = getattr(counts, "format", None) == "csc"
-    length, across = counts.shape[::-1] if by_gene else counts.shape
-    step = max(1, CHUNK_VALUES // max(1, across))
-    for start in range(0, length, step):
-        span = slice(start, min(start + step, length))
-        values = sparse.csr_matrix(counts[:, span] if by_gene else counts[span])
-        if not values.has_canonical_format:
-            values = values.copy()
-            values.sum_duplicates()
-        yield (slice(0, across), start, values) if by_gene else (span, 0, values)
 
 
 def _large_counts(

@@ -242,7 +242,7 @@ def estimate(
 
     Parameters
     ----------
-    counts : array, sparse matrix, anndata sparse dataset, h5py.Dataset or StoredMatrix (cells, genes)
+    counts : array, sparse matrix, h5py or zarr array, or anndata sparse dataset (cells, genes)
         Raw counts; what is on disk is read block by block.
     is_control : bool array (cells,)
     genes : pandas.Index (genes,)
