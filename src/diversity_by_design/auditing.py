@@ -103,7 +103,7 @@ def audit(
 
     Weights and DEGs are those of all simulated cells, against the rest. The truth of a perturbation is the mean of all
     its observed cells; that of the technical duplicate, which is the mean of their first half, is the mean of the
-    second (as in analysis 5, see `diversity_by_design.paper.comparison.baseline_scores`).
+    second (as in analysis 5, see `diversity_by_design.paper.comparison.paper_scores`).
 
     Parameters
     ----------

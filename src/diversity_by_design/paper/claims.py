@@ -22,15 +22,7 @@ _R2 = "weighted_r2_delta"
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What claims are checked against.
-
-    Attributes
-    ----------
-    scores : DataFrame
-        As from `model_comparison.mean_over_seeds`, with the column `deg_group`.
-    ratios : DataFrame
-        As from `model_comparison.variance_ratios`.
-    """
+    """What claims are checked against."""
 
     scores: pd.DataFrame
     ratios: pd.DataFrame
@@ -57,17 +49,8 @@ class Evidence:
 class _Check:
     """How a claim is checked.
 
-    Attributes
-    ----------
-    needs : names of predictors
-    number : callable
-        Our number.
-    holds : callable
-        Whether the claim holds, given that number.
-    note : callable
-        What to say beside it.
-    strongest : bool
-        The claim is about the top 5 % of perturbations by number of DEGs only.
+    `number`: our number. `holds`: whether the claim holds, given that number. `note`: what to say beside it.
+    `strongest`: the claim is about the top 5 % of perturbations by number of DEGs only.
     """
 
     needs: Sequence[str]
@@ -143,28 +126,11 @@ CHECKS: Mapping[str, _Check] = MappingProxyType(
 def check_claims(claims: pd.DataFrame, evidence: Evidence, *, dataset: str, task: str) -> pd.DataFrame:
     """Put the paper's claims beside our numbers.
 
-    Parameters
-    ----------
-    claims : DataFrame
-        ``analyses/paper_reference/claims.csv``.
-    evidence : Evidence
-    dataset : str
-        Name of our data set.
-    task : str
-        What our models were tested on.
-
-    Returns
-    -------
-    DataFrame
-        `claim`, `dataset` (the paper's), `paper`, `ours`, `unit`, `holds`, `note`. `holds` is about the direction or
-        the inequality that the claim states, not about how near our number is to the paper's; it is missing where the
-        claim is about the other task, a model it needs was not trained, there are fewer than three perturbations, or
-        our number is undefined.
-
-    Raises
-    ------
-    InputError
-        A claim has a key that is not known.
+    `claims`: ``analyses/paper_reference/claims.csv``. `dataset`: name of our data set. `task`: what our models were
+    tested on. Columns: `claim`, `dataset` (the paper's), `paper`, `ours`, `unit`, `holds`, `note`. `holds` is about the
+    direction or the inequality that the claim states, not about how near our number is to the paper's; it is missing
+    where the claim is about the other task, a model it needs was not trained, there are fewer than three perturbations,
+    or our number is undefined.
     """
     unknown = claims.loc[~claims["key"].isin(CHECKS), "key"]
     if len(unknown):

@@ -44,23 +44,13 @@ def paper_scores(
 ) -> pd.DataFrame:
     """Score the baselines, and models beside them, on the metrics of figure 6.
 
-    Parameters
-    ----------
-    truth : Truth
-        In the mode "paper": the technical duplicate is measured against the mean of the second half, which it predicts,
-        everything else against the mean of all cells of a perturbation; references, DEGs and weights are those of all
-        cells.
-    predictors : iterable of Predictor
-    metrics : names of metrics
-
-    Returns
-    -------
-    DataFrame
-        One row per perturbation, predictor, seed and metric, with the columns `perturbation`, `predictor`, `seed`,
-        `metric`, `value`, `n_degs`, `is_combination`. Predictors are in the order ``control_mean``, ``perturbed_mean``,
-        ``additive`` (where combinations can be predicted), models, ``technical_duplicate``. There are no rows for what
-        a predictor does not predict; an undefined value is NaN, such as every Pearson correlation of the perturbed mean
-        with mu_all as the reference.
+    `truth`: in the mode "paper": the technical duplicate is measured against the mean of the second half, which it
+    predicts, everything else against the mean of all cells of a perturbation; references, DEGs and weights are those of
+    all cells. One row per perturbation, predictor, seed and metric, with the columns `perturbation`, `predictor`,
+    `seed`, `metric`, `value`, `n_degs`, `is_combination`. Predictors are in the order ``control_mean``,
+    ``perturbed_mean``, ``additive`` (where combinations can be predicted), models, ``technical_duplicate``. There are
+    no rows for what a predictor does not predict; an undefined value is NaN, such as every Pearson correlation of the
+    perturbed mean with mu_all as the reference.
     """
     duplicate = BASELINES[DUPLICATE]
     before = [baseline for baseline in BASELINES.values() if baseline is not duplicate]
@@ -73,19 +63,8 @@ def paper_scores(
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric")) -> pd.DataFrame:
     """Distribution of the scores of each group, in the order in which groups first occur.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `paper_scores`.
-    by : column names
+    Columns: `by`, `n` (defined values), `n_undefined`, `median`, `mean`, `q25`, `q75`, `min`, `max`.
 
-    Returns
-    -------
-    DataFrame
-        The columns `by`, `n` (defined values), `n_undefined`, `median`, `mean`, `q25`, `q75`, `min`, `max`.
-
-    Examples
-    --------
     >>> scores = pd.DataFrame({"predictor": ["a", "a", "a"], "metric": "mse", "value": [1.0, 3.0, np.nan]})
     >>> summarise(scores)[["n", "n_undefined", "median"]].to_dict("records")
     [{'n': 2, 'n_undefined': 1, 'median': 2.0}]
@@ -102,18 +81,9 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric"))
 def strength_table(statistics: PerturbationStatistics, scores: pd.DataFrame) -> pd.DataFrame:
     """How strong each perturbation is, and how well its technical duplicate does (figure 7).
 
-    Parameters
-    ----------
-    statistics : PerturbationStatistics
-        Of all cells.
-    scores : DataFrame
-        As from `paper_scores`.
-
-    Returns
-    -------
-    DataFrame
-        One row per perturbation with a known number of DEGs, with the columns `perturbation`, `n_cells`, `n_degs`,
-        `deg_group` (one of `DEG_GROUPS`), `is_combination`, `weighted_r2_delta` (of the technical duplicate).
+    `statistics`: of all cells. One row per perturbation with a known number of DEGs, with the columns `perturbation`,
+    `n_cells`, `n_degs`, `deg_group` (one of `DEG_GROUPS`), `is_combination`, `weighted_r2_delta` (of the technical
+    duplicate).
     """
     table = scores[(scores["predictor"] == DUPLICATE) & (scores["metric"] == "weighted_r2_delta")]
     table = table.rename(columns={"value": "weighted_r2_delta"}).reset_index(drop=True)
@@ -125,11 +95,8 @@ def strength_table(statistics: PerturbationStatistics, scores: pd.DataFrame) -> 
 def strength_correlation(strength: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation of the number of DEGs with weighted R2 of the technical duplicate.
 
-    Returns
-    -------
-    DataFrame
-        One row: `n` (perturbations with a defined value), `n_undefined`, `spearman_r`, `p`; the last two
-        are NaN with fewer than three perturbations or where either quantity does not vary.
+    One row: `n` (perturbations with a defined value), `n_undefined`, `spearman_r`, `p`; the last two are NaN with fewer
+    than three perturbations or where either quantity does not vary.
     """
     from scipy import stats
 
@@ -145,16 +112,11 @@ def strength_correlation(strength: pd.DataFrame) -> pd.DataFrame:
 def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical[str]:
     """Group perturbations by quantile range of their number of DEGs (figure 9).
 
-    A perturbation is in the first range whose upper quantile it does not exceed. Perturbations with equally many
-    DEGs are therefore in one group, and a range is empty where its two quantiles are equal.
+    A perturbation is in the first range whose upper quantile it does not exceed. Perturbations with equally many DEGs
+    are therefore in one group, and a range is empty where its two quantiles are equal.
 
-    Returns
-    -------
-    pandas.Categorical (perturbations,)
-        With the categories `DEG_GROUPS`; missing where the number is unknown (NaN).
+    With the categories `DEG_GROUPS`; missing where the number is unknown (NaN).
 
-    Examples
-    --------
     >>> list(deg_groups([0, 0, 0, 5, 9]))
     ['0-25 %', '0-25 %', '0-25 %', '50-75 %', '95-100 %']
     """
@@ -167,10 +129,7 @@ def deg_groups(n_degs: npt.ArrayLike) -> pd.Categorical[str]:
 def group_ranges(strength: pd.DataFrame) -> pd.DataFrame:
     """Size of each group of figure 9, empty ones included.
 
-    Returns
-    -------
-    DataFrame
-        `deg_group`, `n` (perturbations), `fewest_degs`, `most_degs` (missing for an empty group).
+    Columns: `deg_group`, `n` (perturbations), `fewest_degs`, `most_degs` (missing for an empty group).
     """
     counts = strength.groupby("deg_group", observed=False)["n_degs"]
     table = pd.DataFrame({"n": counts.size(), "fewest_degs": counts.min(), "most_degs": counts.max()})
@@ -212,17 +171,8 @@ def example_labels(strength: pd.DataFrame, count: int = 4) -> list[str]:
 def duplicate_genes(truth: Truth, labels: Sequence[str]) -> pd.DataFrame:
     """Change of every gene in both halves of a perturbation's cells (scatter plots of figure 7).
 
-    Parameters
-    ----------
-    truth : Truth
-        In the mode "paper", with halves.
-    labels : perturbations
-
-    Returns
-    -------
-    DataFrame
-        `perturbation`, `gene`, `delta_first`, `delta_second` (mean of a half minus mu_all of all cells),
-        `weight`, `is_deg`.
+    `truth`: in the mode "paper", with halves. Columns: `perturbation`, `gene`, `delta_first`, `delta_second` (mean of a
+    half minus mu_all of all cells), `weight`, `is_deg`.
     """
     target = truth.target(0, half=True)
     assert target.duplicate is not None
@@ -238,17 +188,8 @@ def duplicate_genes(truth: Truth, labels: Sequence[str]) -> pd.DataFrame:
 def duplicate_agreement(genes: pd.DataFrame) -> pd.DataFrame:
     """Agreement of both halves over all genes and over DEGs only (annotations of figure 7).
 
-    Parameters
-    ----------
-    genes : DataFrame
-        As from `duplicate_genes`.
-
-    Returns
-    -------
-    DataFrame
-        `perturbation`, `genes` ("all" or "DEGs"), `n_genes`, `r2`, `weighted_r2`, `pearson`: the first half
-        as the prediction, the second as the truth. Over DEGs the weights are scaled to sum to one. NaN with
-        fewer than two genes.
+    Columns: `perturbation`, `genes` ("all" or "DEGs"), `n_genes`, `r2`, `weighted_r2`, `pearson`: the first half as the
+    prediction, the second as the truth. Over DEGs the weights are scaled to sum to one. NaN with fewer than two genes.
     """
     rows = []
     for label, table in genes.groupby("perturbation", sort=False):

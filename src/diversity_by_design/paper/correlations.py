@@ -32,17 +32,8 @@ _PAPER_ROUNDING = 0.005
 def sweep_correlations(sweeps: Mapping[str, pd.DataFrame], columns: Collection[str]) -> pd.DataFrame:
     """Correlations of metrics with the swept parameters, over perturbations and settings; perturbations are resampled.
 
-    Parameters
-    ----------
-    sweeps : mapping from parameter to the result of `diversity_by_design.paper.sweeps.run_sweep`
-        Numbers of cells, genes and perturbations enter as logarithms.
-    columns : names of metrics
-
-    Returns
-    -------
-    DataFrame
-        `parameter`, `column`, `r`, `low`, `high` (95 % interval), `n` (points). NaN where a metric does not vary along
-        the sweep for any perturbation.
+    `sweeps`: numbers of cells, genes and perturbations enter as logarithms. Columns: `parameter`, `column`, `r`, `low`,
+    `high` (95 % interval), `n` (points). NaN where a metric does not vary along the sweep for any perturbation.
     """
     tables = []
     for parameter, sweep in sweeps.items():
@@ -61,24 +52,12 @@ def table_3(
 ) -> pd.DataFrame:
     """Table 3 for a data set, beside the paper's.
 
-    Parameters
-    ----------
-    ours : DataFrame
-        From `sweep_correlations`.
-    dataset : str
-        Compared with the paper's numbers for the same data set, or for norman19 where the paper has none.
-    paper : DataFrame
-        ``analyses/paper_reference/correlations.csv``.
-    simulated : DataFrame, optional
-        Our correlations in simulated data, as from `table_2`.
-
-    Returns
-    -------
-    DataFrame
-        `parameter`, `metric`, `ours`, `low`, `high` (95 % interval, perturbations resampled), `paper`, `n` (points
-        correlated), `paper_dataset`, and of simulated data `simulation` (ours) and `paper_simulation`. `ours` is NaN
-        where the metric cannot depend on the parameter, `paper` where the paper gives no number, `simulation` without
-        `simulated`.
+    `ours`: from `sweep_correlations`. `dataset`: compared with the paper's numbers for the same data set, or for
+    norman19 where the paper has none. `paper`: ``analyses/paper_reference/correlations.csv``. `simulated`: our
+    correlations in simulated data, as from `table_2`. Columns: `parameter`, `metric`, `ours`, `low`, `high` (95 %
+    interval, perturbations resampled), `paper`, `n` (points correlated), `paper_dataset`, and of simulated data
+    `simulation` (ours) and `paper_simulation`. `ours` is NaN where the metric cannot depend on the parameter, `paper`
+    where the paper gives no number, `simulation` without `simulated`.
     """
     reported = paper[(paper["table"] == 3) & (paper["dataset"] != "simulation")]
     compared_with = dataset if (reported["dataset"] == dataset).any() else _COMPARED_WITH
@@ -115,35 +94,16 @@ def table_2(
 
     Data sets are resampled for the intervals.
 
-    Parameters
-    ----------
-    sweep : DataFrame
-        One row per data set: the eight parameters, and the metrics ``{metric}_{gene group}``.
-    paper : DataFrame
-        ``analyses/paper_reference/correlations.csv``.
-    n_bootstrap : int
-        Resamples of the data sets, for the intervals.
-    seed : int
-        Of the resampling.
-    logarithmic : collection of str
-        Parameters that enter as logarithms: those that were drawn on that scale.
-
-    Returns
-    -------
-    DataFrame
-        One row per metric, gene group and parameter, in the order of table 2, the MAE last: `metric`, `gene_group`,
-        `parameter`, `ours` (Pearson r), `low` and `high` (95 % percentile interval of the bootstrap), `n` (data sets
-        correlated), `n_undefined` (left out since the metric is undefined there), `paper`, `paper_in_interval`
-        (whether what rounds to the paper's number lies in our interval; the paper's own sampling error is not
-        considered), and `same_sign`, for numbers of the paper of at least 0.2 in size. `ours` and the interval are NaN
-        with fewer than three data sets, or where the metric or the parameter does not vary; `paper` is NaN, and the
-        last two columns are missing, where there is nothing to compare.
-
-    Raises
-    ------
-    InputError
-        A column is missing. There are no data sets, a parameter that enters as a logarithm is not positive, or
-        `n_bootstrap` is less than 1.
+    `sweep`: one row per data set: the eight parameters, and the metrics ``{metric}_{gene group}``. `paper`:
+    ``analyses/paper_reference/correlations.csv``. `n_bootstrap`: resamples of the data sets, for the intervals. `seed`:
+    of the resampling. `logarithmic`: parameters that enter as logarithms: those that were drawn on that scale. One row
+    per metric, gene group and parameter, in the order of table 2, the MAE last: `metric`, `gene_group`, `parameter`,
+    `ours` (Pearson r), `low` and `high` (95 % percentile interval of the bootstrap), `n` (data sets correlated),
+    `n_undefined` (left out since the metric is undefined there), `paper`, `paper_in_interval` (whether what rounds to
+    the paper's number lies in our interval; the paper's own sampling error is not considered), and `same_sign`, for
+    numbers of the paper of at least 0.2 in size. `ours` and the interval are NaN with fewer than three data sets, or
+    where the metric or the parameter does not vary; `paper` is NaN, and the last two columns are missing, where there
+    is nothing to compare.
     """
     columns = [f"{metric}_{group}" for metric in SIMULATION_METRICS for group in GENE_GROUPS]
     missing = [name for name in (*SIMULATION_PARAMETERS, *columns) if name not in sweep.columns]
@@ -178,18 +138,8 @@ def table_2(
 def table_2_as_printed(table: pd.DataFrame) -> pd.DataFrame:
     """Table 2 laid out as in the paper: a column for each parameter, our correlation and the paper's in brackets.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `table_2`.
+    `table`: from `table_2`. Columns: `metric`, `gene_group`, a column of text for each parameter, and `n` (data sets).
 
-    Returns
-    -------
-    DataFrame
-        `metric`, `gene_group`, a column of text for each parameter, and `n` (data sets).
-
-    Examples
-    --------
     >>> row = {"metric": "mse", "gene_group": "all", "n": 9, "parameter": "beta"}
     >>> table_2_as_printed(pd.DataFrame([row | {"ours": 0.061, "paper": 0.04}]))
       metric gene_group           beta  n

@@ -13,10 +13,7 @@ from diversity_by_design.degs import DegScores
 def deg_frequencies(vs_control: DegScores, vs_rest: DegScores) -> pd.DataFrame:
     """In how many perturbations each gene is differentially expressed.
 
-    Returns
-    -------
-    DataFrame, a row per gene, most often found against control first
-        `rank`, `gene`, `n_vs_control`, `n_vs_rest`, `percent_vs_control`, `percent_vs_rest` (of perturbations).
+    Columns: `rank`, `gene`, `n_vs_control`, `n_vs_rest`, `percent_vs_control`, `percent_vs_rest` (of perturbations).
     """
     table = pd.DataFrame(
         {
@@ -41,17 +38,8 @@ def deg_counts(vs_control: DegScores, vs_rest: DegScores) -> pd.DataFrame:
 def trinary_matrix(degs: DegScores, max_labels: int, max_genes: int, seed: int) -> pd.DataFrame:
     """Direction of every DEG, rows and columns clustered: 1 up, -1 down, 0 unchanged.
 
-    Parameters
-    ----------
-    degs : DegScores
-    max_labels, max_genes : int
-        Larger data sets are sampled at random to this size, for the sake of the drawing.
-    seed : int
-
-    Returns
-    -------
-    DataFrame (perturbations, genes)
-        Genes that are a DEG of at least one perturbation, in the order of an average-linkage clustering.
+    `max_labels, max_genes`: larger data sets are sampled at random to this size, for the sake of the drawing. Genes
+    that are a DEG of at least one perturbation, in the order of an average-linkage clustering.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     rows = _sample(np.arange(len(degs.labels)), max_labels, rng)

@@ -38,16 +38,7 @@ VARIANCE_RATIO = "variance_ratio"
 def seed_scores(truth: Truth, predictions: Sequence[Prediction]) -> pd.DataFrame:
     """Score the baselines, and every model of every seed.
 
-    Parameters
-    ----------
-    truth : Truth
-        In the mode "paper".
-    predictions : sequence of Prediction
-
-    Returns
-    -------
-    DataFrame
-        As from `comparison.paper_scores`.
+    `truth`: in the mode "paper". As from `comparison.paper_scores`.
     """
     return comparison.paper_scores(truth, [prediction_predictor(prediction) for prediction in predictions])
 
@@ -60,15 +51,7 @@ def prediction_predictor(prediction: Prediction) -> Predictor:
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds of each model's score of each perturbation; baselines stay as they are.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `seed_scores`.
-
-    Returns
-    -------
-    DataFrame
-        As from `comparison.baseline_scores`. NaN where a score is undefined for any of the seeds.
+    As from `comparison.paper_scores`. NaN where a score is undefined for any of the seeds.
     """
     keys = ["perturbation", "predictor", "metric", "n_degs", "is_combination"]
     groups = scores.groupby(keys, sort=False)["value"]
@@ -85,10 +68,7 @@ def undefined_always(scores: pd.DataFrame) -> int:
 def seed_medians(scores: pd.DataFrame) -> pd.DataFrame:
     """Median over perturbations of every model's scores, seed by seed.
 
-    Returns
-    -------
-    DataFrame
-        `loss`, `seed`, `metric`, `n` (perturbations with a defined score), `n_undefined`, `median`.
+    Columns: `loss`, `seed`, `metric`, `n` (perturbations with a defined score), `n_undefined`, `median`.
     """
     models = scores[scores["seed"].notna()]
     models = models.assign(loss=models["predictor"].str.removeprefix(PREFIX))
@@ -99,21 +79,10 @@ def seed_medians(scores: pd.DataFrame) -> pd.DataFrame:
 def seed_intervals(table: pd.DataFrame, by: Sequence[str] = ("loss", "metric"), value: str = "median") -> pd.DataFrame:
     """Mean over seeds, and its 95 % interval by the t distribution.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per seed within each group, as from `seed_medians` or `loss_dose`.
-    by : column names
-    value : column name
+    `table`: one row per seed within each group, as from `seed_medians` or `loss_dose`. Columns: `by`, `n_seeds`,
+    `mean`, `sd`, `low`, `high`. The last three are NaN for a single seed. Seeds whose value is undefined are not
+    counted.
 
-    Returns
-    -------
-    DataFrame
-        The columns `by`, `n_seeds`, `mean`, `sd`, `low`, `high`. The last three are NaN for a single seed. Seeds whose
-        value is undefined are not counted.
-
-    Examples
-    --------
     >>> medians = pd.DataFrame({"loss": "mse", "metric": "mse", "median": [1.0, 2.0, 3.0]})
     >>> seed_intervals(medians).round(2).to_dict("records")
     [{'loss': 'mse', 'metric': 'mse', 'n_seeds': 3, 'mean': 2.0, 'sd': 1.0, 'low': -0.48, 'high': 4.48}]
@@ -128,15 +97,7 @@ def seed_intervals(table: pd.DataFrame, by: Sequence[str] = ("loss", "metric"), 
 def model_tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare models with each other and with mu_all, perturbation by perturbation, on every metric.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `mean_over_seeds`.
-
-    Returns
-    -------
-    DataFrame
-        As from `pair_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
+    As from `pair_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
     """
     models = [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
     pairs = [pair for pair in PAIRS if set(pair) <= set(models)]
@@ -146,16 +107,7 @@ def model_tests(scores: pd.DataFrame) -> pd.DataFrame:
 def group_tests(scores: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
     """MSE against WMSE training within each group of perturbations of similar strength (figure 9).
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `mean_over_seeds`, with the column `deg_group`.
-    groups : names of all groups
-
-    Returns
-    -------
-    DataFrame
-        The column `deg_group`, and those of `pair_tests`.
+    The column `deg_group`, and those of `pair_tests`.
     """
     tables = []
     for group in groups:
@@ -170,20 +122,11 @@ def pair_tests(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Dat
 
     Perturbations count as independent.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per perturbation, predictor and metric.
-    pairs : pairs of predictors
-
-    Returns
-    -------
-    DataFrame
-        `metric`, `first`, `second`, `n` (perturbations with a score of both), `n_undefined` (with a row of both, but
-        an undefined score), `median_first`, `median_second`, `mean_difference` (second minus first), `t` (positive if
-        the second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`, for errors `ratio_of_medians` (first over second), and
-        `t_holm`, `wilcoxon_holm` (p values adjusted over this table). Tests are NaN with fewer than three pairs, the t
-        test also where all differences are the same.
+    `scores`: one row per perturbation, predictor and metric. Columns: `metric`, `first`, `second`, `n` (perturbations
+    with a score of both), `n_undefined` (with a row of both, but an undefined score), `median_first`, `median_second`,
+    `mean_difference` (second minus first), `t` (positive if the second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`,
+    for errors `ratio_of_medians` (first over second), and `t_holm`, `wilcoxon_holm` (p values adjusted over this
+    table). Tests are NaN with fewer than three pairs, the t test also where all differences are the same.
     """
     groups = scores.groupby(["metric", "predictor"], sort=False)
     of = {key: table.set_index("perturbation")["value"] for key, table in groups}
@@ -224,26 +167,10 @@ def variance_profiles(
 
     Mode collapse shows as a variance far below the truth's.
 
-    Parameters
-    ----------
-    truth : Truth
-        In the mode "paper", with halves.
-    predictions : sequence of Prediction
-    labels : pandas.Index
-        Perturbations, the same for all.
-    n_top : int
-        So many genes of largest variance in the truth are kept (all, if there are fewer).
-
-    Returns
-    -------
-    DataFrame
-        `predictor` ("truth" first, "technical_duplicate", then models), `seed` (missing unless a model), `rank` (from
-        one), `gene`, `variance` (unbiased, of log1p expression).
-
-    Raises
-    ------
-    InputError
-        Fewer than two perturbations.
+    `truth`: in the mode "paper", with halves. `labels`: perturbations, the same for all. `n_top`: so many genes of
+    largest variance in the truth are kept (all, if there are fewer). Columns: `predictor` ("truth" first,
+    "technical_duplicate", then models), `seed` (missing unless a model), `rank` (from one), `gene`, `variance`
+    (unbiased, of log1p expression).
     """
     if len(labels) < 2:
         raise InputError(f"variance over {len(labels)} perturbation(s) is undefined; at least 2 are needed")
@@ -275,17 +202,8 @@ def variance_profiles(
 def variance_ratios(profiles: pd.DataFrame, n_perturbations: int) -> pd.DataFrame:
     """Median variance of each predictor's genes, and its ratio to the truth's.
 
-    Parameters
-    ----------
-    profiles : DataFrame
-        As from `variance_profiles`.
-    n_perturbations : int
-
-    Returns
-    -------
-    DataFrame
-        `predictor`, `seed`, `n_perturbations`, `n_genes`, `median_variance`, `ratio`, `mean_ratio` (over the seeds of
-        the predictor).
+    Columns: `predictor`, `seed`, `n_perturbations`, `n_genes`, `median_variance`, `ratio`, `mean_ratio` (over the seeds
+    of the predictor).
     """
     groups = profiles.groupby(["predictor", "seed"], sort=False, dropna=False)["variance"]
     table = pd.DataFrame({"n_genes": groups.size(), "median_variance": groups.median()}).reset_index()
@@ -299,18 +217,10 @@ def variance_ratios(profiles: pd.DataFrame, n_perturbations: int) -> pd.DataFram
 def loss_dose(medians: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
     """What the power does that the weights of WMSE are raised to: 0 is MSE, 1 is WMSE.
 
-    Parameters
-    ----------
-    medians, ratios : DataFrame
-        As from `seed_medians` and `variance_ratios`.
-
-    Returns
-    -------
-    DataFrame
-        `power`, `loss`, `seed`, `metric` ("wmse", "weighted_r2_delta", "mse", "variance_ratio"), `value`: medians over
-        perturbations, and the ratio of the median variance to the truth's. Empty with fewer than three powers. Losses
-        of the same power are the same model: of a seed that has "mse" and "wmse^0", only "mse" counts, and only "wmse"
-        of one that has "wmse" and "wmse^1".
+    Columns: `power`, `loss`, `seed`, `metric` ("wmse", "weighted_r2_delta", "mse", "variance_ratio"), `value`: medians
+    over perturbations, and the ratio of the median variance to the truth's. Empty with fewer than three powers. Losses
+    of the same power are the same model: of a seed that has "mse" and "wmse^0", only "mse" counts, and only "wmse" of
+    one that has "wmse" and "wmse^1".
     """
     powers = {loss: _dose(loss) for loss in medians["loss"].unique()}
     of_models = ratios[ratios["seed"].notna()]

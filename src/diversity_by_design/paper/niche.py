@@ -45,20 +45,10 @@ def niche_scores(
 ) -> pd.DataFrame:
     """MSE and WMSE of mu_all, and of mu_all* in which each perturbation's top DEGs are right (figure 3).
 
-    Parameters
-    ----------
-    statistics : PerturbationStatistics
-    n_top : int, optional
-        How many genes of largest absolute t take their true value in mu_all* (default: `n_top_degs`).
-    workers : int, optional
-
-    Returns
-    -------
-    DataFrame
-        One row per perturbation and metric ("mse", "wmse") with the columns `perturbation`, `n_degs`, `n_top`,
-        `metric`, `perturbed_mean`, `perturbed_mean_star` (the errors of mu_all and of mu_all*) and
-        `fold_reduction`, the former divided by the latter: infinite where mu_all* has no error left. WMSE is NaN where
-        weights are.
+    `n_top`: how many genes of largest absolute t take their true value in mu_all* (default: `n_top_degs`). One row per
+    perturbation and metric ("mse", "wmse") with the columns `perturbation`, `n_degs`, `n_top`, `metric`,
+    `perturbed_mean`, `perturbed_mean_star` (the errors of mu_all and of mu_all*) and `fold_reduction`, the former
+    divided by the latter: infinite where mu_all* has no error left. WMSE is NaN where weights are.
     """
     n_top = n_top_degs(len(statistics.genes)) if n_top is None else n_top
     truth = Truth(statistics, mode="paper", workers=workers)
@@ -78,19 +68,11 @@ def niche_scores(
 def niche_summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Paired comparison of mu_all with mu_all*, for each metric.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `niche_scores`.
-
-    Returns
-    -------
-    DataFrame
-        One row per metric: `n` (perturbations with both values), `n_undefined`, `n_top`, median and mean of
-        both errors, `fold_of_medians`, `fold_of_means`, `median_fold`, the paired t test (`t`, `t_p`) and Wilcoxon's
-        signed-rank test (`wilcoxon`, `wilcoxon_p`) of the errors, and `fold_wilcoxon_p`, Wilcoxon's test of the
-        finite fold reductions against those of MSE for the same perturbations (NaN for MSE itself). What needs
-        three perturbations or a difference is NaN without.
+    One row per metric: `n` (perturbations with both values), `n_undefined`, `n_top`, median and mean of both errors,
+    `fold_of_medians`, `fold_of_means`, `median_fold`, the paired t test (`t`, `t_p`) and Wilcoxon's signed-rank test
+    (`wilcoxon`, `wilcoxon_p`) of the errors, and `fold_wilcoxon_p`, Wilcoxon's test of the finite fold reductions
+    against those of MSE for the same perturbations (NaN for MSE itself). What needs three perturbations or a difference
+    is NaN without.
     """
     of_mse = scores[scores["metric"] == "mse"].set_index("perturbation")["fold_reduction"]
     rows = []
@@ -124,15 +106,9 @@ def niche_summary(scores: pd.DataFrame) -> pd.DataFrame:
 def weight_summary(degs: DegScores, weights: FloatArray) -> pd.DataFrame:
     """How concentrated each perturbation's weights are.
 
-    Returns
-    -------
-    DataFrame
-        `perturbation`, `n_degs`, `effective_genes` (one over the sum of squared weights: the number of genes
-        that equal weights would be spread over), `largest_weight`, `degs_weight` (sum over its DEGs). NaN where the
-        weights are.
+    Columns: `perturbation`, `n_degs`, `effective_genes` (one over the sum of squared weights: the number of genes that
+    equal weights would be spread over), `largest_weight`, `degs_weight` (sum over its DEGs). NaN where the weights are.
 
-    Examples
-    --------
     >>> 1 / np.square([0.5, 0.5, 0.0]).sum()  # weight shared by two genes
     np.float64(2.0)
     """
@@ -150,19 +126,9 @@ def weight_summary(degs: DegScores, weights: FloatArray) -> pd.DataFrame:
 def weight_histogram(labels: pd.Index, weights: FloatArray, examples: Sequence[str]) -> pd.DataFrame:
     """Histograms of the weights, on a logarithmic axis, of all perturbations and of some.
 
-    Parameters
-    ----------
-    labels : pandas.Index (labels,)
-    weights : float array (labels, genes)
-    examples : labels
-        Perturbations to show one by one.
-
-    Returns
-    -------
-    DataFrame
-        `group` (`OVERALL` or a perturbation), `bin_left`, `bin_right`, `count` (genes; of `OVERALL`:
-        genes of all perturbations), `fraction` of the group's. The first bin begins at zero. Perturbations with
-        undefined weights are not counted.
+    `examples`: perturbations to show one by one. Columns: `group` (`OVERALL` or a perturbation), `bin_left`,
+    `bin_right`, `count` (genes; of `OVERALL`: genes of all perturbations), `fraction` of the group's. The first bin
+    begins at zero. Perturbations with undefined weights are not counted.
     """
     decades = -int(np.log10(_SMALLEST_WEIGHT))
     edges = np.concatenate([[0.0], np.logspace(-decades, 0, decades * _BINS_PER_DECADE + 1)])

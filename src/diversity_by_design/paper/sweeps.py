@@ -44,20 +44,8 @@ METRICS_OF_SOME = {name: f"{metric}_degs" for name, metric in METRICS_OF_ALL.ite
 class SweepData:
     """What the sweeps start from: the cells, and what follows from all of them.
 
-    Attributes
-    ----------
-    matrix : sparse matrix or array (cells, genes)
-        log1p expression.
-    labels : str array (cells,)
-    cells : pandas.Index (cells,)
-    library_size : array (cells,)
-        Total counts of each cell.
-    statistics : PerturbationStatistics
-    vs_rest, vs_control : DegScores
-    seed : int
-    workers : int or None
-    strength : {"vs_rest", "vs_control"}
-        Which DEGs tell a perturbation's strength (delta) and a gene's (epsilon).
+    `matrix`: log1p expression. `library_size`: total counts of each cell. `strength`: which DEGs tell a perturbation's
+    strength (delta) and a gene's (epsilon).
     """
 
     matrix: Any
@@ -125,18 +113,8 @@ class SweepData:
 class Setting:
     """One degraded data set: what mu_all is scored on.
 
-    Attributes
-    ----------
-    value : float
-        Of the parameter.
-    statistics : PerturbationStatistics
-        Of the degraded data; labels are some of the original's.
-    control_mean : array (genes,)
-    replicate : int
-    columns : int array, optional
-        Genes to use, the same for all perturbations.
-    mask : bool array (labels, genes), optional
-        Genes to use of each perturbation.
+    `value`: of the parameter. `statistics`: of the degraded data; labels are some of the original's. `columns`: genes
+    to use, the same for all perturbations. `mask`: genes to use of each perturbation.
     """
 
     value: float
@@ -280,19 +258,10 @@ LOGARITHMIC = frozenset({"g", "n_p", "n_0", "k"})
 def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
     """Score mu_all on every setting of a sweep.
 
-    Parameters
-    ----------
-    parameter : str
-        A key of `SWEEPS`, named as in table 1.
-    data : SweepData
-
-    Returns
-    -------
-    DataFrame, a row per setting and perturbation
-        `parameter`, `value`, `replicate`, `perturbation`; `pearson_delta`, `mse` and `mae`, each with the
-        suffix `_all`, `_degs_vs_control` or `_degs_vs_rest`, with changes from control; `wmse` and
-        `weighted_r2_delta` (changes from mu_all). DEGs and weights are those of the whole data set,
-        restricted to the genes used. NaN where a metric is undefined.
+    `parameter`: a key of `SWEEPS`, named as in table 1. Columns: `parameter`, `value`, `replicate`, `perturbation`;
+    `pearson_delta`, `mse` and `mae`, each with the suffix `_all`, `_degs_vs_control` or `_degs_vs_rest`, with changes
+    from control; `wmse` and `weighted_r2_delta` (changes from mu_all). DEGs and weights are those of the whole data
+    set, restricted to the genes used. NaN where a metric is undefined.
     """
     if parameter not in SWEEPS:
         raise InputError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")

@@ -37,7 +37,7 @@ _ABBREVIATIONS = ("mse", "wmse")
 
 
 def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
-    """Six panels, one box per predictor in each (figure 6); `scores` from `comparison.baseline_scores`."""
+    """Six panels, one box per predictor in each (figure 6); `scores` from `comparison.paper_scores`."""
     from matplotlib import pyplot as plt
 
     predictors = in_order(scores["predictor"])

@@ -35,14 +35,7 @@ _MOST_UPRIGHT = 5
 def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame, tests: pd.DataFrame | None = None) -> Figure:
     """Three panels with the groups side by side, one box per predictor in each (figure 9).
 
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `comparison.baseline_scores`, with the column `deg_group`.
-    ranges : DataFrame
-        Size of each group, as from `comparison.group_ranges`.
-    tests : DataFrame, optional
-        As from `model_comparison.group_tests`: written above the groups.
+    `ranges`: size of each group, as from `comparison.group_ranges`.
     """
     from matplotlib import pyplot as plt
     from matplotlib.patches import Patch

@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 def draw_duplicate_strength(
     strength: pd.DataFrame, correlation: pd.DataFrame, genes: pd.DataFrame, agreement: pd.DataFrame
 ) -> Figure:
-    """Number of DEGs against weighted R2 of the duplicate, and both halves of a few perturbations (figure 7).
-
-    Parameters
-    ----------
-    strength, correlation : DataFrame
-        As from `comparison.strength_table` and `comparison.strength_correlation`.
-    genes, agreement : DataFrame
-        As from `comparison.duplicate_genes` and `comparison.duplicate_agreement`; a column of panels for each
-        perturbation in them.
-    """
+    """Number of DEGs against weighted R2 of the duplicate, and both halves of a few perturbations (figure 7)."""
     from matplotlib import pyplot as plt
 
     examples = in_order(genes["perturbation"])

@@ -45,16 +45,9 @@ _SHARE_SHOWN = 0.998
 def parameter_histograms(parameters: pd.DataFrame) -> pd.DataFrame:
     """Distribution over genes of the parameters, in bins of equal width on the log.
 
-    Parameters
-    ----------
-    parameters : DataFrame
-        `GeneParameters.table`.
-
-    Returns
-    -------
-    DataFrame
-        `parameter` (keys of `PARAMETERS`), `bin_left`, `bin_right`, `genes`. A row whose edges are both 0, both
-        infinite or both undefined counts the genes that have no place on a logarithmic axis.
+    `parameters`: `GeneParameters.table`. Columns: `parameter` (keys of `PARAMETERS`), `bin_left`, `bin_right`, `genes`.
+    A row whose edges are both 0, both infinite or both undefined counts the genes that have no place on a logarithmic
+    axis.
     """
     tables = []
     for parameter, values in _with_ratio(parameters).items():
@@ -97,13 +90,7 @@ def draw_parameter_histograms(parameters: pd.DataFrame) -> Figure:
 def choose_genes(table: pd.DataFrame, n_genes: int = 20, cells: Cells = "control") -> pd.Index:
     """Positions of genes whose means are spread evenly, on the log, over the range of all that have a fit; ascending.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `ParameterEstimates.table`.
-    n_genes : int
-        As many as there are, if there are fewer.
-    cells : {"control", "perturbed", "all_cells"}
+    `table`: `ParameterEstimates.table`. `n_genes`: as many as there are, if there are fewer.
     """
     logs = np.log(table.loc[table[f"theta_{cells}"].notna(), f"mu_{cells}"]).sort_values()
     if len(logs) <= n_genes:
@@ -117,12 +104,8 @@ def choose_genes(table: pd.DataFrame, n_genes: int = 20, cells: Cells = "control
 def gene_fits(estimates: ParameterEstimates, n_genes: int = 20, cells: Cells = "control") -> pd.DataFrame:
     """Observed and fitted distribution of the counts of some genes.
 
-    Returns
-    -------
-    DataFrame
-        `gene`, `cells`, `n_cells`, `mu`, `theta`, `count_from`, `count_to` (inclusive; infinite in the last row of a
-        gene, which holds all counts beyond those shown), `observed` and `fitted` (share of cells). Genes ascend by
-        mean.
+    Columns: `gene`, `cells`, `n_cells`, `mu`, `theta`, `count_from`, `count_to` (inclusive; infinite in the last row of
+    a gene, which holds all counts beyond those shown), `observed` and `fitted` (share of cells). Genes ascend by mean.
     """
     histograms, n_cells = estimates.histograms.of(cells)
     tables = []
@@ -195,17 +178,9 @@ def draw_gene_fits(fits: pd.DataFrame) -> Figure:
 def library_histograms(library_sizes: npt.ArrayLike, is_control: npt.ArrayLike) -> pd.DataFrame:
     """Distribution of library sizes of control and of perturbed cells, and the log-normal one of the same moments.
 
-    Parameters
-    ----------
-    library_sizes : float array (cells,)
-        Counts per cell; empty cells are left out.
-    is_control : bool array (cells,)
-
-    Returns
-    -------
-    DataFrame
-        `cells` ("control" or "perturbed"), `bin_left`, `bin_right` (counts), `observed` and `fitted` (share of cells),
-        `n`, `log_mean`, `sigma_l` (of the natural log). Bins are equally wide on the log.
+    `library_sizes`: counts per cell; empty cells are left out. Columns: `cells` ("control" or "perturbed"), `bin_left`,
+    `bin_right` (counts), `observed` and `fitted` (share of cells), `n`, `log_mean`, `sigma_l` (of the natural log).
+    Bins are equally wide on the log.
     """
     sizes, control = np.asarray(library_sizes, dtype=float), np.asarray(is_control, dtype=bool)
     edges = np.histogram_bin_edges(np.log(sizes[sizes > 0]), BINS)
@@ -253,10 +228,7 @@ def draw_library_sizes(histograms: pd.DataFrame) -> Figure:
 def parameter_comparison(table: pd.DataFrame) -> pd.DataFrame:
     """Estimates from control and from perturbed cells side by side, of genes with counts.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `ParameterEstimates.table`.
+    `table`: `ParameterEstimates.table`.
     """
     kept = table[table["mu_all_cells"] > 0]
     return kept[["gene", "mu_control", "mu_perturbed", "theta_control", "theta_perturbed"]].reset_index(drop=True)

@@ -42,17 +42,7 @@ _DARK = 0.6
 
 
 def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """A row per metric: correlations of the mean baseline's score with the parameters, and its course along the dial.
-
-    Parameters
-    ----------
-    correlations : DataFrame
-        As from `audit_summary.parameter_correlations`.
-    scores : DataFrame
-        As from `audit_summary.scaled_scores`.
-    summary : DataFrame
-        As from `audit_summary.dial_summary`; gives the order of the metrics.
-    """
+    """A row per metric: its correlations with the parameters, and the course along the dial."""
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
 

@@ -55,19 +55,7 @@ def draw_model_comparison(
     profiles: pd.DataFrame,
     ratios: pd.DataFrame,
 ) -> Figure:
-    """Panels A to C: boxes per predictor on three metrics; D: variance of genes (figures 4 and 8).
-
-    Parameters
-    ----------
-    scores : DataFrame
-        As from `model_comparison.mean_over_seeds`.
-    medians : DataFrame
-        As from `model_comparison.seed_medians`; shown where a model has several seeds.
-    tests : DataFrame
-        As from `model_comparison.model_tests`; that of MSE against WMSE training is written into the panels.
-    profiles, ratios : DataFrame
-        As from `model_comparison.variance_profiles` and `variance_ratios`.
-    """
+    """Panels A to C: boxes per predictor on three metrics; D: variance of genes (figures 4 and 8)."""
     from matplotlib import pyplot as plt
 
     predictors = in_order(scores["predictor"])
@@ -106,13 +94,7 @@ def draw_model_comparison(
 
 
 def draw_loss_dose(dose: pd.DataFrame) -> Figure:
-    """Four quantities along the power that the weights of WMSE are raised to, 0 for MSE and 1 for WMSE.
-
-    Parameters
-    ----------
-    dose : DataFrame
-        As from `model_comparison.loss_dose`.
-    """
+    """Four quantities along the power that the weights of WMSE are raised to, 0 for MSE and 1 for WMSE."""
     from matplotlib import pyplot as plt
 
     intervals = seed_intervals(dose, by=("power", "metric"), value="value")

@@ -28,13 +28,7 @@ PREDICTORS = ("perturbed_mean", "perturbed_mean_star")
 
 
 def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Violins of each metric for mu_all and mu_all*, on a logarithmic axis (figure 3).
-
-    Parameters
-    ----------
-    scores, summary : DataFrame
-        As from `niche.niche_scores` and `niche.niche_summary`.
-    """
+    """Violins of each metric for mu_all and mu_all*, on a logarithmic axis (figure 3)."""
     from matplotlib import pyplot as plt
 
     with style():
@@ -57,13 +51,7 @@ def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figur
 
 
 def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame) -> Figure:
-    """Distribution of the weights overall and of single perturbations, and how many genes they are spread over.
-
-    Parameters
-    ----------
-    histogram, concentration : DataFrame
-        As from `niche.weight_histogram` and `niche.weight_summary`.
-    """
+    """Distribution of the weights overall and of single perturbations, and how many genes they are spread over."""
     from matplotlib import pyplot as plt
 
     degs = concentration.set_index("perturbation")["n_degs"]

@@ -33,10 +33,7 @@ _LOWEST_SHOWN = -2.0
 def trend(sweep: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean over perturbations and replicates, and its 95 % interval, at each value of the parameter.
 
-    Returns
-    -------
-    DataFrame
-        `value`, `mean`, `low`, `high`, `median`, `n`, `n_undefined`. The interval is NaN for a single point.
+    Columns: `value`, `mean`, `low`, `high`, `median`, `n`, `n_undefined`. The interval is NaN for a single point.
     """
     groups = sweep.groupby("value")[column]
     table = groups.agg(["mean", "sem", "median", "count", "size"]).reset_index()

@@ -75,19 +75,9 @@ def moving_average(
 
     A window holds a tenth of the data sets, at least ten; only full windows count.
 
-    Parameters
-    ----------
-    sweep : DataFrame
-        One row per data set.
-    parameter, column : str
-        Parameter and metric.
-    logarithmic : collection of str
-        Parameters whose mean in a window is the geometric one.
-
-    Returns
-    -------
-    DataFrame
-        Parameter and metric: their means in each window; `n`, its number of data sets. Empty with fewer than ten.
+    `sweep`: one row per data set. `parameter, column`: parameter and metric. `logarithmic`: parameters whose mean in a
+    window is the geometric one. Parameter and metric: their means in each window; `n`, its number of data sets. Empty
+    with fewer than ten.
     """
     ordered = points(sweep, parameter, column)
     window = max(_LEAST_IN_WINDOW, round(_SHARE_IN_WINDOW * len(ordered)))

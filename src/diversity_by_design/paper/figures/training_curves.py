@@ -24,10 +24,7 @@ PANELS = (
 def draw_training_curves(history: pd.DataFrame) -> Figure:
     """Draw errors of the perturbations' means after each epoch, one line for each model.
 
-    Parameters
-    ----------
-    history : DataFrame
-        The columns `loss`, `half`, `seed`, `epoch`, and the measurements of `PANELS`.
+    `history`: the columns `loss`, `half`, `seed`, `epoch`, and the measurements of `PANELS`.
     """
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator

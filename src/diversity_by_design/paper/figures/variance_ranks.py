@@ -29,14 +29,7 @@ def draw_variance_ranks(
 
     Faint: every gene (mean over seeds). Lines: running median; their labels, for a legend, hold the ratios.
 
-    Parameters
-    ----------
-    axes : Axes
-    profiles, ratios : DataFrame
-        As from `model_comparison.variance_profiles` and `variance_ratios`.
-    colours : mapping of predictor to colour
-    pad : float
-        Room below the title, in points.
+    `pad`: room below the title, in points.
     """
     hidden = 0
     for predictor in drawing_order(profiles["predictor"]):
