@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from diversity_by_design.metrics import METRICS
 from diversity_by_design.paper.figures.style import (
-    METRIC_LABELS,
     OTHER_PREDICTOR_COLOURS,
     PREDICTOR_COLOURS,
     PREDICTOR_LABELS,
+    direction,
+    metric_label,
     style,
 )
 
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = ("mse", "wmse", "r2_delta", "weighted_r2_delta", "pearson_delta", "pearson_delta_degs")
-ERRORS = ("mse", "wmse")
-_LOWER = "lower is better"
-_HIGHER = "higher is better"
 
 # A coefficient of determination below this is drawn on a logarithmic axis, so that none has to be cut off.
 _LOGARITHMIC_BELOW = -1.0
@@ -126,7 +125,7 @@ def write_median(axes: Axes, position: float, values: pd.Series, metric: str, ro
 
 
 def _median_text(median: float, metric: str) -> str:
-    if metric in ERRORS:
+    if not METRICS[metric].higher_is_better:
         return f"{median:#.2g}".rstrip(".")
     # The sign of a small value matters: the perturbed mean never has a positive R2.
     return f"{median:.2f}" if abs(median) >= 0.005 else f"{median:.1g}"
@@ -135,17 +134,16 @@ def _median_text(median: float, metric: str) -> str:
 def set_view(axes: Axes, values: pd.Series, metric: str) -> None:
     """Choose an axis on which all values can be seen; values that have no place on it are counted in the panel."""
     defined = values.dropna()
-    if metric in ERRORS and (defined > 0).any():
+    is_error = not METRICS[metric].higher_is_better
+    if is_error and (defined > 0).any():
         set_log_axis(axes)
         zero = int((defined <= 0).sum())
         if zero:
             axes.text(0.02, 0.02, f"{zero} of value 0 not shown", transform=axes.transAxes, fontsize=6, color="0.4")
-    elif metric not in ERRORS:
+    elif not is_error:
         axes.axhline(0, color="0.7", linewidth=0.8, linestyle=":", zorder=0)
         set_r2_view(axes, defined)
-    axes.set_ylabel(
-        f"{METRIC_LABELS[metric]}\n(squared log1p expression)" if metric in ERRORS else METRIC_LABELS[metric]
-    )
+    axes.set_ylabel(metric_label(metric) + ("\n(squared log1p expression)" if is_error else ""))
 
 
 def set_r2_view(axes: Axes, values: pd.Series) -> None:
@@ -207,7 +205,7 @@ def one_two_five(low: float, high: float) -> list[float]:
 
 def metric_title(metric: str) -> str:
     """Name of the metric, and which end of it is the good one."""
-    return f"{METRIC_LABELS[metric]}, {_LOWER if metric in ERRORS else _HIGHER}"
+    return f"{metric_label(metric)}, {direction(METRICS[metric].higher_is_better)}"
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -10,9 +10,9 @@ import pandas as pd
 from diversity_by_design.paper.figures.baseline_metrics import in_order, set_deg_axis, set_r2_view, short
 from diversity_by_design.paper.figures.style import (
     HIGHLIGHT,
-    METRIC_LABELS,
     POINTS,
     PREDICTOR_COLOURS,
+    metric_label,
     say_n,
     style,
 )
@@ -60,7 +60,7 @@ def _draw_relation(axes: Axes, strength: pd.DataFrame, correlation: pd.Series, e
     axes.axhline(0, color="0.7", linewidth=0.8, linestyle=":", zorder=0)
     set_deg_axis(axes, strength["n_degs"])
     set_r2_view(axes, strength["weighted_r2_delta"].dropna())
-    axes.set_ylabel(f"{METRIC_LABELS['weighted_r2_delta']} of the technical duplicate")
+    axes.set_ylabel(f"{metric_label('weighted_r2_delta')} of the technical duplicate")
     r, p = correlation["spearman_r"], correlation["p"]
     axes.set_title(
         f"Spearman r = {r:.2f}, p = {p:.2g}" if np.isfinite(r) else "Spearman r undefined", loc="left", pad=14

@@ -10,20 +10,18 @@ import pandas as pd
 from diversity_by_design.audit_summary import BASELINE
 from diversity_by_design.paper.comparison import DUPLICATE
 from diversity_by_design.paper.figures.style import (
-    DOWN,
-    METRIC_LABELS,
     PREDICTOR_COLOURS,
     TREND,
-    UNCHANGED,
-    UP,
+    direction,
+    draw_correlations,
+    metric_label,
     style,
 )
 from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC, SIMULATION_PARAMETERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
-    from matplotlib.image import AxesImage
+    from matplotlib.figure import Figure
 
 PARAMETER_LABELS = {
     "epsilon": "$\\epsilon$\neffect size",
@@ -37,8 +35,6 @@ PARAMETER_LABELS = {
 }
 _SYMBOLS = {"n_p": "$n_p$", "n_0": "$n_0$", "k": "$k$", "mu_l": r"$\mu_l$"}
 _LEVELS: dict[str, Any] = {DUPLICATE: "--", BASELINE: ":"}
-# A cell of this strong a correlation is dark: its number is written in white.
-_DARK = 0.6
 
 
 def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -52,9 +48,7 @@ def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary:
         # Text beside the panels is wider at some resolutions than at that of the layout.
         figure.set_layout_engine("constrained", rect=(0, 0, 0.97, 1))
         grid = figure.add_gridspec(n_metrics, 2, width_ratios=(1.55, 1.0))
-        axes = figure.add_subplot(grid[:, 0])
-        image = _draw_correlations(axes, correlations, summary)
-        _draw_colour_bar(figure, axes, image)
+        _correlations(figure.add_subplot(grid[:, 0]), correlations, summary)
         for row, (_, of_metric) in enumerate(summary.iterrows()):
             panel = figure.add_subplot(grid[row, 1])
             _draw_dial(panel, scores[scores["metric"] == of_metric["metric"]], of_metric)
@@ -74,57 +68,20 @@ def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary:
     return figure
 
 
-def _draw_correlations(axes: Axes, correlations: pd.DataFrame, summary: pd.DataFrame) -> AxesImage:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    names = list(summary["metric"])
+def _correlations(axes: Axes, correlations: pd.DataFrame, summary: pd.DataFrame) -> None:
     r = correlations.pivot_table(index="metric", columns="parameter", values="r", dropna=False, aggfunc="first")
-    r = r.reindex(index=names, columns=list(SIMULATION_PARAMETERS))
-    colours = LinearSegmentedColormap.from_list("correlation", [DOWN, UNCHANGED, UP])
-    image = axes.imshow(r.to_numpy(float), cmap=colours, vmin=-1, vmax=1, aspect="auto")
-    for row, values in enumerate(r.to_numpy(float)):
-        if np.isnan(values).all():
-            axes.text(len(values) / 2 - 0.5, row, "undefined", ha="center", va="center", color="0.4", fontsize=8)
-            continue
-        for column, value in enumerate(values):
-            axes.text(
-                column,
-                row,
-                f"{value:.2f}" if np.isfinite(value) else "–",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if abs(value) > _DARK else "black",
-            )
+    r = r.reindex(index=summary["metric"], columns=list(SIMULATION_PARAMETERS))
     n = correlations.drop_duplicates("metric").set_index("metric")["n"]
-    axes.set_yticks(
-        range(len(names)),
-        [
-            f"{METRIC_LABELS.get(metric, metric)}\n{_direction(higher)}\nn = {n[metric]:,} data sets"
-            for metric, higher in zip(names, summary["higher_is_better"], strict=True)
-        ],
-    )
-    labels = [PARAMETER_LABELS[name] for name in SIMULATION_PARAMETERS]
-    axes.set_xticks(range(len(labels)), labels, fontsize=7)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    rows = [
+        f"{metric_label(metric)}\n{direction(higher)}\nn = {n[metric]:,} data sets"
+        for metric, higher in zip(summary["metric"], summary["higher_is_better"], strict=True)
+    ]
+    image = draw_correlations(axes, r, rows, [PARAMETER_LABELS[name] for name in SIMULATION_PARAMETERS])
+    axes.tick_params(axis="x", top=False, labeltop=True, labelbottom=False, labelsize=7)
     axes.set_title("Correlation of the mean baseline's score with the parameters of a data set", pad=6)
-    return image
-
-
-def _draw_colour_bar(figure: Figure | SubFigure, axes: Axes, image: AxesImage) -> None:
     logarithms = ", ".join(symbol for name, symbol in _SYMBOLS.items() if name in SIMULATION_LOGARITHMIC)
-    figure.colorbar(
-        image,
-        ax=axes,
-        location="bottom",
-        shrink=0.5,
-        aspect=30,
-        fraction=0.04,
-        pad=0.02,
-        label=f"Pearson r over data sets, with the logarithm of {logarithms}",
-    )
+    label = f"Pearson r over data sets, with the logarithm of {logarithms}"
+    axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=30, fraction=0.04, pad=0.02, label=label)
 
 
 def _draw_dial(axes: Axes, scores: pd.DataFrame, summary: pd.Series) -> None:
@@ -177,7 +134,3 @@ def _number(value: float) -> str:
         return "–"
     # The sign of a small value matters: the perturbed mean never has a positive R2.
     return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1g}"
-
-
-def _direction(higher_is_better: bool) -> str:
-    return "higher is better" if higher_is_better else "lower is better"

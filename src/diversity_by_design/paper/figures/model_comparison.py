@@ -18,7 +18,7 @@ from diversity_by_design.paper.figures.baseline_metrics import (
     set_view,
     write_median,
 )
-from diversity_by_design.paper.figures.style import METRIC_LABELS, POINTS, TREND, style
+from diversity_by_design.paper.figures.style import POINTS, TREND, metric_label, style
 from diversity_by_design.paper.figures.variance_ranks import draw_variance_ranks
 from diversity_by_design.paper.model_comparison import MSE, VARIANCE_RATIO, WMSE, seed_intervals
 from diversity_by_design.predictions import PREFIX
@@ -39,7 +39,7 @@ _INTERVAL: Any = {"color": "black", "linewidth": 1.1}
 _UNITS = "(squared log1p expression)"
 _DOSE_LABELS = {
     "wmse": f"median WMSE\n{_UNITS}",
-    "weighted_r2_delta": f"median {METRIC_LABELS['weighted_r2_delta']}",
+    "weighted_r2_delta": f"median {metric_label('weighted_r2_delta')}",
     "mse": f"median MSE\n{_UNITS}",
     VARIANCE_RATIO: "median gene variance,\nratio to the truth's",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,10 @@ import pandas as pd
 from diversity_by_design.paper.figures.baseline_metrics import in_order, set_deg_axis, set_log_axis, short
 from diversity_by_design.paper.figures.style import (
     EXAMPLE_COLOURS,
-    METRIC_LABELS,
     POINTS,
     PREDICTOR_COLOURS,
     PREDICTOR_LABELS,
+    metric_label,
     say_n,
     style,
 )
@@ -39,7 +39,7 @@ def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figur
             set_log_axis(axes)
             axes.set_ylabel("error (squared log1p expression)")
             axes.set_title(
-                f"{METRIC_LABELS[numbers['metric']]}: median {numbers['fold_of_medians']:.3g} times smaller\n"
+                f"{metric_label(numbers['metric'])}: median {numbers['fold_of_medians']:.3g} times smaller\n"
                 f"paired t test p = {_p(numbers['t_p'])}, Wilcoxon p = {_p(numbers['wilcoxon_p'])}",
                 fontsize=8,
                 pad=14,
@@ -86,37 +86,30 @@ def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame)
 
 def _draw_violins(axes: Axes, scores: pd.DataFrame) -> None:
     """One violin per predictor, of the logarithms; errors of zero have no place on the axis and are counted."""
-    zeros = 0
+    import seaborn as sns
+
+    values = scores[list(PREDICTORS)]
+    positive = values.where(values > 0)
+    look: dict[str, Any] = {"palette": PREDICTOR_COLOURS, "order": PREDICTORS}
+    density: dict[str, Any] = {"log_scale": (False, True), "cut": 0, "inner": None, "linewidth": 0.8, "alpha": 0.55}
+    several = positive.melt(var_name="predictor", value_name="error").dropna()
+    several = several[several.groupby("predictor")["error"].transform("nunique") > 1]
+    if len(several):
+        sns.violinplot(several, x="predictor", y="error", hue="predictor", ax=axes, **look, **density)
     for position, predictor in enumerate(PREDICTORS):
-        values = scores[predictor]
-        positive = values[values > 0].to_numpy()
-        zeros += len(values) - len(positive)
-        colour = PREDICTOR_COLOURS[predictor]
-        if len(np.unique(positive)) > 1:
-            _violin(axes, position, positive, colour)
-        spread = (np.arange(len(positive)) * 0.618034 % 1 - 0.5) * 0.16
-        axes.scatter(position + spread, positive, s=5, color="0.2", alpha=0.5, linewidths=0, rasterized=True)
-        if len(positive):
-            median = float(np.median(values))
+        shown = positive[predictor].dropna()
+        spread = (np.arange(len(shown)) * 0.618034 % 1 - 0.5) * 0.16
+        axes.scatter(position + spread, shown, s=5, color="0.2", alpha=0.5, linewidths=0, rasterized=True)
+        if len(shown):
+            median = float(values[predictor].median())
             axes.plot([position - 0.2, position + 0.2], [median, median], color="black", linewidth=1.6)
             axes.annotate(f"{median:#.2g}".rstrip("."), (position + 0.42, median), fontsize=7, va="center")
     axes.set_xlim(-0.6, len(PREDICTORS) - 0.4)
     axes.set_xticks(range(len(PREDICTORS)), [PREDICTOR_LABELS[predictor] for predictor in PREDICTORS])
+    axes.set_xlabel("")
+    zeros = int((values == 0).to_numpy().sum())
     if zeros:
         axes.annotate(f"{zeros} of value 0 not shown", (0.02, 0.02), xycoords="axes fraction", fontsize=6, color="0.4")
-
-
-def _violin(axes: Axes, position: float, values: np.ndarray, colour: str) -> None:
-    """Density of the logarithms, mirrored: on a logarithmic axis areas are then true."""
-    from scipy import stats
-
-    logarithms = np.log10(values)
-    heights = np.linspace(logarithms.min(), logarithms.max(), 200)
-    density = stats.gaussian_kde(logarithms)(heights)
-    half = 0.4 * density / density.max()
-    axes.fill_betweenx(
-        10.0**heights, position - half, position + half, facecolor=(colour, 0.55), edgecolor="0.3", linewidth=0.8
-    )
 
 
 def _draw_steps(axes: Axes, table: pd.DataFrame, colour: str, label: str | None = None, filled: bool = False) -> None:

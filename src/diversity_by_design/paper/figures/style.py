@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+from diversity_by_design.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart.
 PREDICTOR_COLOURS = {
@@ -39,17 +43,6 @@ EXAMPLE_COLOURS = ("#56B4E9", "#E69F00", "#000000", "#CC79A7")
 UP, DOWN, UNCHANGED = "#B2182B", "#2166AC", "#F7F7F7"
 POINTS, TREND, HIGHLIGHT = "#7F9DB9", "#0072B2", "#D55E00"
 
-METRIC_LABELS = {
-    "mse": "MSE",
-    "mae": "MAE",
-    "wmse": "WMSE",
-    "r2_delta": r"$R^2(\Delta)$",
-    "weighted_r2_delta": r"$R^2_w(\Delta)$",
-    "pearson_delta": r"Pearson($\Delta$)",
-    "pearson_delta_degs": r"Pearson($\Delta$), DEGs",
-    "pearson_delta_control": r"Pearson($\Delta$ from control)",
-}
-
 _RC: Any = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
@@ -74,9 +67,34 @@ def style() -> Iterator[None]:
         yield
 
 
+def metric_label(metric: str) -> str:
+    """Label of a metric; of one that is not registered (any more), its name."""
+    return METRICS[metric].label if metric in METRICS else metric
+
+
+def direction(higher_is_better: bool) -> str:
+    """Which end of a metric is the good one, for titles."""
+    return f"{'higher' if higher_is_better else 'lower'} is better"
+
+
 def say_n(axes: Axes, n: int, what: str = "perturbations") -> None:
     """Write the number of things shown into the upper right corner, above the axes."""
     axes.annotate(f"n = {n:,} {what}", (1, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7)
+
+
+def draw_correlations(axes: Axes, r: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> ScalarMappable:
+    """Heat map of correlations with their numbers, a dash where one is undefined; what a colour bar is drawn from."""
+    import seaborn as sns
+
+    colours = sns.blend_palette([DOWN, UNCHANGED, UP], as_cmap=True)
+    labels: dict[str, Any] = {"yticklabels": rows, "xticklabels": columns}
+    text: dict[str, Any] = {"annot": r.map("{:z.2f}".format), "fmt": "", "annot_kws": {"fontsize": 7}}
+    sns.heatmap(r, ax=axes, cmap=colours, vmin=-1, vmax=1, cbar=False, **labels, **text)
+    for row, column in np.argwhere(r.isna().to_numpy()):
+        axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", fontsize=7)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(length=0, rotation=0)
+    return axes.collections[0]
 
 
 def make_logarithmic(axes: Axes, values: npt.ArrayLike) -> None:

@@ -18,13 +18,11 @@ from diversity_by_design.paper.correlations import (
     on_scale,
 )
 from diversity_by_design.paper.figures.style import (
-    DOWN,
-    METRIC_LABELS,
     POINTS,
     TREND,
-    UNCHANGED,
-    UP,
+    draw_correlations,
     make_logarithmic,
+    metric_label,
     say_n,
     style,
 )
@@ -56,10 +54,10 @@ _SHARE_IN_WINDOW, _LEAST_IN_WINDOW = 0.1, 10
 _SHOWN, _FAR_ABOVE = 0.99, 1.5
 
 
-def metric_label(column: str) -> str:
+def column_label(column: str) -> str:
     """Label of a metric's column, such as ``mse_all``."""
     group = next(group for group in GENE_GROUPS if column.endswith(f"_{group}"))
-    return f"{METRIC_LABELS[column.removesuffix(f'_{group}')]}, {GENE_GROUP_LABELS[group]}"
+    return f"{metric_label(column.removesuffix(f'_{group}'))}, {GENE_GROUP_LABELS[group]}"
 
 
 def points(sweep: pd.DataFrame, parameter: str, column: str) -> pd.DataFrame:
@@ -92,7 +90,7 @@ def draw_trend(
 ) -> None:
     """Draw every data set as a point and their moving average as a line, and say how many there are."""
     shown = points(sweep, parameter, column)
-    axes.set(xlabel=PARAMETER_LABELS[parameter], ylabel=metric_label(column))
+    axes.set(xlabel=PARAMETER_LABELS[parameter], ylabel=column_label(column))
     say_n(axes, len(shown), "data sets")
     if not len(shown):
         axes.text(0.5, 0.5, "undefined everywhere", transform=axes.transAxes, ha="center", va="center")
@@ -173,26 +171,16 @@ def draw_overview(
 def draw_table_2(table: pd.DataFrame) -> Figure:
     """Table 2 as a heat map, ours beside the paper's; `table` from `correlations.table_2`."""
     from matplotlib import pyplot as plt
-    from matplotlib.colors import LinearSegmentedColormap
 
-    colours = LinearSegmentedColormap.from_list("correlation", [DOWN, UNCHANGED, UP])
-    n = _span(table["n"])
-    both = {f"ours (n = {n} data sets)": "ours", "the paper's (n = 10,000)": "paper"}
+    both = {f"ours (n = {_span(table['n'])} data sets)": "ours", "the paper's (n = 10,000)": "paper"}
     wide = {title: _matrix(table, column) for title, column in both.items()}
+    widths = [matrix.shape[1] for matrix in wide.values()]
     with style():
-        figure, panels = plt.subplots(
-            1, 2, figsize=(10, 4), width_ratios=[matrix.shape[1] for matrix in wide.values()], sharey=True
-        )
+        figure, panels = plt.subplots(1, 2, figsize=(10, 4), width_ratios=widths, sharey=True)
         for axes, (title, matrix) in zip(panels, wide.items(), strict=True):
-            image = axes.imshow(matrix, cmap=colours, vmin=-1, vmax=1, aspect="auto")
+            rows = [column_label(name) for name in matrix.index]
+            image = draw_correlations(axes, matrix, rows, [PARAMETER_LABELS[n].split(":")[0] for n in matrix.columns])
             axes.set_title(title, loc="left")
-            axes.set_xticks(range(matrix.shape[1]), [PARAMETER_LABELS[name].split(":")[0] for name in matrix.columns])
-            axes.set_yticks(range(len(matrix)), [metric_label(name) for name in matrix.index])
-            axes.tick_params(length=0)
-            axes.spines[:].set_visible(False)
-            for (row, column), r in np.ndenumerate(matrix.to_numpy()):
-                text = "–" if np.isnan(r) else f"{r:z.2f}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7, color="w" if abs(r) > 0.6 else "k")
         figure.colorbar(image, ax=panels, label="Pearson r", shrink=0.7)
     return figure
 
