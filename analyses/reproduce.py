@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from diversity_by_design import cli, datasets
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.report import write_index
+from diversity_by_design.running.index import write_index
 from diversity_by_design.running.records import read_record
 
 # Every script that a data set is analysed with, in the order in which they run, and what the report calls it.

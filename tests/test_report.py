@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.report import write_index
+from diversity_by_design.running.index import write_index
 from diversity_by_design.running.results import ResultFolder
 
 SPECIAL = "Pearson(Δ) < 0 & \"R²\" > '1' <script>alert(1)</script>"

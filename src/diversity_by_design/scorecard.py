@@ -23,6 +23,11 @@ Aggregate = Literal["median", "mean"]
 # Name of what a perfect prediction would score, which is an estimate.
 PERFECT = "perfect"
 
+_CALIBRATED = (
+    "0: the best uninformative baseline; 1: the technical duplicate; 95 % intervals. A dash: the metric cannot tell the "
+    "two apart on these data, so that it is not informative here."
+)
+
 
 @dataclass(frozen=True)
 class CardOptions:
@@ -237,6 +242,33 @@ class Scorecard:
             "left_out": self.left_out,
         }.items():
             write_csv(Path(folder) / f"{name}.csv", table.reset_index(drop=True))
+
+    def to_html(self, path: Path | str) -> None:
+        """Write one page that needs no network: calibrated scores, summary, paired tests, what was left out."""
+        from diversity_by_design.report import Section, page, table
+        from diversity_by_design.running.files import write_text
+
+        summary = self.summary
+        cells = [
+            f"{row.calibrated:z.3f} ({row.ci_low:z.3f} to {row.ci_high:z.3f})" if row.informative else None
+            for row in summary.itertuples()
+        ]
+        calibrated = summary.assign(calibrated=cells).pivot_table(
+            "calibrated", ["context", "predictor"], "metric", aggfunc="first", sort=False, dropna=False
+        )
+        what = {
+            "calibrated": ("Calibrated scores", calibrated.reset_index(), _CALIBRATED),
+            "summary": ("Summary", summary, f"Calibrated scores are of the {self.options.aggregate}s."),
+            "tests": ("Paired tests", self.tests, "p values adjusted over this table by Holm's method."),
+            "left_out": ("Left out", self.left_out, "What was not scored, and why."),
+        }
+        plain = ["context"] if summary["context"].eq("").all() else []
+        sections = [
+            Section(name, title, tables=[table(name, frame.drop(columns=plain), caption, most_rows=None)])
+            for name, (title, frame, caption) in what.items()
+            if len(frame)
+        ]
+        write_text(Path(path), page("Scores of predicted perturbation responses", sections, lead=self.notes))
 
     def _matrices(self) -> Iterable[tuple[str, str, pd.DataFrame]]:
         """Context, metric and values (predictors, perturbations), means over seeds; NaN if a score is for any seed."""
