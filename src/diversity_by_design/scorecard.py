@@ -24,8 +24,8 @@ Aggregate = Literal["median", "mean"]
 PERFECT = "perfect"
 
 _CALIBRATED = (
-    "0: the best uninformative baseline; 1: the technical duplicate; 95 % intervals. A dash: the metric cannot tell the "
-    "two apart on these data, so that it is not informative here."
+    "0: the best uninformative baseline; 1: the technical duplicate; 95 % intervals. A dash: the metric cannot tell "
+    "these two apart on these data, so that it is not informative here."
 )
 
 

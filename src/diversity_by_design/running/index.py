@@ -121,7 +121,7 @@ def _inputs(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Fact]]:
         facts[source["checksum"]] = [Fact(words(key), plain_text(value)) for key, value in report.items()]
         titles.setdefault(source["checksum"], []).append(record["title"])
     if len(facts) == 1:
-        return {"": lines for lines in facts.values()}
+        return {"": next(iter(facts.values()))}
     return {f"For: {', '.join(titles[checksum])}": lines for checksum, lines in facts.items()}
 
 
