@@ -253,7 +253,7 @@ class Scorecard:
             f"{row.calibrated:z.3f} ({row.ci_low:z.3f} to {row.ci_high:z.3f})" if row.informative else None
             for row in summary.itertuples()
         ]
-        calibrated = summary.assign(calibrated=cells).pivot_table(
+        calibrated = summary.assign(calibrated=pd.Series(cells, dtype=object)).pivot_table(
             "calibrated", ["context", "predictor"], "metric", aggfunc="first", sort=False, dropna=False
         )
         what = {
