@@ -96,7 +96,7 @@ def _section(folder: Path, record: Mapping[str, Any] | None, title: str, exit_co
         return Section(folder.name, title, failure or "not run")
     missing = [file for file in files_of([*record["tables"], *record["figures"]]) if not (folder / file).is_file()]
     status = failure or ("incomplete" if missing or not record["complete"] else "")
-    warning = f"This analysis {failure or 'is incomplete'}; what it had finished is shown, and running it again goes on there."
+    warning = f"This analysis {failure or 'is incomplete'}; what it finished is shown, and running it again goes on."
     if missing:
         warning += f" Files that it wrote but that are gone: {listed(missing)}."
     return Section(
