@@ -279,14 +279,14 @@ _register(
     "R²(Δ)",
     lambda target, prediction: _r2(target.mean, prediction, target.perturbed_mean),
     perfect=1.0,
-    source="equation 6",
+    source="equation 6 with equal weights",
 )
 _register(
     "weighted_r2_delta",
     "weighted R²(Δ)",
     lambda target, prediction: _r2(target.mean, prediction, target.perturbed_mean, target.weights),
     perfect=1.0,
-    source="equation 7",
+    source="equations 6 and 7",
 )
 _register(
     "pearson_delta",
