@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design.graphs.annotations import Annotations, read_annotations
+    from diversity_by_design.datasets.annotations import Annotations, read_annotations
     from diversity_by_design.graphs.coexpression import coexpression_graph
     from diversity_by_design.graphs.graph import Graph
     from diversity_by_design.graphs.sources import (
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diversity_by_design.models.splits import Split, make_splits, read_splits, write_splits
 
 _HOME_OF = {
-    "Annotations": "graphs.annotations",
+    "Annotations": "datasets.annotations",
     "GEARS": "models.gears.model",
     "GEARSLoss": "models.losses",
     "Graph": "graphs.graph",
@@ -37,7 +37,7 @@ _HOME_OF = {
     "load": "models.gears.fitting",
     "make_splits": "models.splits",
     "perturbation_graph": "graphs.sources",
-    "read_annotations": "graphs.annotations",
+    "read_annotations": "datasets.annotations",
     "read_graph": "graphs.sources",
     "read_splits": "models.splits",
     "write_splits": "models.splits",

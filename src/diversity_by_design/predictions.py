@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import errors
-from diversity_by_design.datasets.writing import write_anndata
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.labels import is_combination
 from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.statistics import PerturbationStatistics
 
 # Where training leaves them, inside the results of a data set.

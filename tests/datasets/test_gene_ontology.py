@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from diversity_by_design.datasets import demo, demo_annotations, gene_ontology, load
+from diversity_by_design.datasets.annotations import Annotations, read_annotations, resolve
 from diversity_by_design.datasets.gene_ontology import Source, get_gene_ontology, graph_source
 from diversity_by_design.errors import InputError
-from diversity_by_design.graphs.annotations import Annotations, read_annotations, resolve
 from diversity_by_design.graphs.sources import gene_ontology_graph, read_graph
 
 GET_DATA = Path(__file__).parents[2] / "data" / "gene_ontology" / "get_data.py"

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from diversity_by_design.datasets.annotations import Annotations, read_annotations, write_table
 from diversity_by_design.errors import InputError
-from diversity_by_design.graphs.annotations import Annotations, read_annotations, write_table
-from diversity_by_design.graphs.sources import Graph, coexpression_graph, covered, gene_ontology_graph, read_graph
+from diversity_by_design.graphs.coexpression import coexpression_graph
+from diversity_by_design.graphs.graph import Graph
+from diversity_by_design.graphs.sources import gene_ontology_graph, read_graph
 
 GENES = ["A", "B", "C", "D"]
 
@@ -152,7 +154,6 @@ def test_threshold_is_exceeded_and_ties_go_by_name():
 
 def test_genes_without_annotations_are_not_in_the_graph():
     annotations = annotated({"A": {"1"}, "B": {"1"}, "X": {"1"}})
-    assert covered(["B", "C", "A"], annotations).tolist() == ["A", "B"]
     assert gene_ontology_graph(annotations, ["B", "C", "A"]).nodes.tolist() == ["A", "B"]
     none = gene_ontology_graph(annotations, ["C"])
     assert (len(none.nodes), none.n_edges) == (0, 0)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import errors
+from diversity_by_design.datasets.annotations import EDGES
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.running.files import write_csv
 
-EDGES = ("source", "target", "importance")
 N_NEIGHBOURS = 20
 
 Ints = npt.NDArray[np.int64]

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from diversity_by_design.degs import deg_scores
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.graphs.coexpression import coexpression_graph
 from diversity_by_design.graphs.graph import Graph
-from diversity_by_design.graphs.sources import coexpression_graph
 from diversity_by_design.labels import parts
 from diversity_by_design.models.batches import ExpressionRows, Pseudobulk, SingleCells, TrainingSet
 from diversity_by_design.models.checkpoint import read_tensors, write_tensors

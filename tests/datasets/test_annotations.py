@@ -5,8 +5,8 @@ import gzip
 import pandas as pd
 import pytest
 
+from diversity_by_design.datasets.annotations import Annotations, read_annotations, resolve, table_bytes, write_table
 from diversity_by_design.errors import InputError
-from diversity_by_design.graphs.annotations import Annotations, read_annotations, resolve, table_bytes, write_table
 
 GENE2GO = """\
 #tax_id\tGeneID\tGO_ID\tEvidence\tQualifier\tGO_term\tPubMed\tCategory

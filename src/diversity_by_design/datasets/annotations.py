@@ -1,4 +1,4 @@
-"""Which gene ontology terms genes are annotated with, read from any of the usual files, and other names of genes."""
+"""Tables about genes: the gene ontology terms that they are annotated with, their other names, edges between them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ TABLE = ("symbol", "go_id")
 GENE2GO = ("#tax_id", "GeneID", "GO_ID", "Qualifier")
 SYNONYMS = ("synonym", "symbol")
 GENE_INFO = ("#tax_id", "GeneID", "Symbol", "Synonyms")
+EDGES = ("source", "target", "importance")
+
+# Names of the files of terms and of other names, beside each other.
+ANNOTATIONS_FILE, SYNONYMS_FILE = "annotations.tsv.gz", "synonyms.tsv.gz"
 
 # As in "NOT located_in" or "NOT|enables": the gene is known not to have the term.
 _NOT = r"(?:^|[\s|])NOT(?:[\s|]|$)"
