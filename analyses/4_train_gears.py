@@ -338,7 +338,10 @@ def write_results(
     folder.table("jobs", job_table(jobs, outcomes), caption="What became of each job.", show=True)
     if done:
         history = pd.concat(
-            [result.history.assign(loss=job.loss, half=job.half, seed=job.seed) for job, result in done.items()],
+            [
+                result.history.assign(predictor=job.predictor, loss=job.loss, half=job.half, seed=job.seed)
+                for job, result in done.items()
+            ],
             ignore_index=True,
         )
         folder.figure(

@@ -1,4 +1,4 @@
-"""Predictions of trained models as files: one per loss and seed, perturbations by genes."""
+"""Predictions of models as files: one per model, loss and seed, perturbations by genes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import is_combination
+from diversity_by_design.labels import is_combination, label_index
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.statistics import PerturbationStatistics
 
 # Where training leaves them, inside the results of a data set.
 FOLDER = Path("4_train_gears") / "predictions"
-PREFIX = "gears_"
 TASKS = ("combinations", "unseen")
 # The order in which tables and figures have the losses; powers of weights follow.
 LOSSES = ("gears", "mse", "wmse", "wmse_all_cells", "wmse_released")
 
-_KEY = "gears"
-_FACTS = ("loss", "seed", "task", "run", "dataset_checksum")
+_KEY = "prediction"
+_TEXTS = ("model", "task", "run", "dataset_checksum")
+# Files from before predictions could be of other models.
+_GEARS = "gears"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,24 +36,30 @@ class Prediction:
 
     Attributes
     ----------
-    loss : str
+    model : str
+    loss : str or None
+        None for a model that has no choice of losses.
     seed : int
     task : str
         One of `TASKS`.
     run : str
         Of which run: only predictions of the same run may be compared, see `write_predictions`.
+    dataset_checksum : str
+        Of the prepared file that the model was trained on.
     labels : pandas.Index (perturbations,)
-        Those that the model predicts.
+        Those that the model predicts, in canonical form.
     expression : float32 array (perturbations, genes)
         Mean log1p expression; genes are those of the data set, in its order.
     half : int64 array (perturbations,)
         In which half of the split each was tested.
     """
 
-    loss: str
+    model: str
+    loss: str | None
     seed: int
     task: str
     run: str
+    dataset_checksum: str
     labels: pd.Index
     expression: npt.NDArray[np.float32]
     half: npt.NDArray[np.int64]
@@ -60,7 +67,7 @@ class Prediction:
     @property
     def predictor(self) -> str:
         """What the model is called in tables and figures, whatever its seed."""
-        return f"{PREFIX}{self.loss}"
+        return predictor_name(self.model, self.loss)
 
     def aligned(self, labels: pd.Index) -> npt.NDArray[np.float32]:
         """The predictions for `labels` (labels, genes); a row of NaN for each that is not predicted."""
@@ -68,15 +75,37 @@ class Prediction:
         return np.where((rows >= 0)[:, None], self.expression[rows], np.float32(np.nan))
 
 
-def prediction_path(folder: Path, loss: str, seed: int) -> Path:
-    """The file of a loss and seed.
+def predictor_name(model: str, loss: str | None) -> str:
+    """What a model is called in tables and figures: with its loss, if it has a choice of losses.
 
     Examples
     --------
-    >>> prediction_path(Path(), "wmse^0.5", 3).name
-    'wmse-power0.5_seed3.h5ad'
+    >>> predictor_name("gears", "wmse"), predictor_name("scgpt", None)
+    ('gears_wmse', 'scgpt')
     """
-    return folder / f"{loss.replace('^', '-power')}_seed{seed}.h5ad"
+    return model if loss is None else f"{model}_{loss}"
+
+
+def file_stem(model: str, loss: str | None) -> str:
+    """Beginning of the names of a model's files, in which a caret is no good.
+
+    Examples
+    --------
+    >>> file_stem("gears", "wmse^0.5")
+    'gears_wmse-power0.5'
+    """
+    return predictor_name(model, loss).replace("^", "-power")
+
+
+def prediction_path(folder: Path, model: str, loss: str | None, seed: int) -> Path:
+    """The file of a model, loss and seed.
+
+    Examples
+    --------
+    >>> prediction_path(Path(), "gears", "wmse^0.5", 3).name
+    'gears_wmse-power0.5_seed3.h5ad'
+    """
+    return folder / f"{file_stem(model, loss)}_seed{seed}.h5ad"
 
 
 def prediction_checksums(folder: Path) -> dict[str, str]:
@@ -109,13 +138,14 @@ def write_predictions(
     expression: pd.DataFrame,
     half: npt.ArrayLike,
     *,
-    loss: str,
+    model: str,
+    loss: str | None,
     seed: int,
     task: str,
     run: str,
     dataset_checksum: str,
 ) -> None:
-    """Write predictions of one loss and seed as an h5ad file, whole or not at all.
+    """Write predictions of one model, loss and seed as an h5ad file, whole or not at all.
 
     Parameters
     ----------
@@ -126,13 +156,15 @@ def write_predictions(
         its order.
     half : int array (perturbations,)
         In which half of the split each was tested.
-    loss : str
+    model : str
+    loss : str or None
+        None for a model that has no choice of losses.
     seed : int
     task : str
         One of `TASKS`.
     run : str
-        What tells the split and the options of training, other than loss and seed, from other ones: the same for all
-        files that may be compared.
+        What tells the split and the options of training, other than model, loss and seed, from other ones: the same
+        for all files that may be compared.
     dataset_checksum : str
         Of the prepared file that the models were trained on.
 
@@ -147,12 +179,13 @@ def write_predictions(
     halves = np.asarray(half, dtype=np.int64)
     if halves.shape != (len(expression),):
         raise InputError(f"{path.name}: half has shape {halves.shape}; expected ({len(expression)},), one a row")
-    loss_power(loss)
     values = expression.to_numpy(np.float32)
-    _check(path.name, values, expression.index, expression.columns, task)
-    obs = pd.DataFrame({"half": halves}, index=expression.index.astype(str))
-    obs["is_combination"] = is_combination(obs.index)
-    facts = {"loss": loss, "seed": int(seed), "task": task, "run": run, "dataset_checksum": dataset_checksum}
+    labels = label_index(expression.index, path.name)
+    _check(path.name, values, labels, expression.columns, task, loss)
+    obs = pd.DataFrame({"half": halves, "is_combination": is_combination(labels)}, index=labels)
+    facts = {"model": model, "seed": int(seed), "task": task, "run": run, "dataset_checksum": dataset_checksum}
+    if loss is not None:
+        facts["loss"] = loss
     adata = ad.AnnData(
         values,
         obs=obs,
@@ -177,37 +210,37 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
     Returns
     -------
     list of Prediction
-        By loss (see `LOSSES`), then by seed; empty if there are no files.
+        By model, loss (see `LOSSES`) and seed; empty if there are no files.
 
     Raises
     ------
     InputError
         A file is no file of predictions, is of another data set, has other genes, unknown perturbations or values that
-        are not finite; two files have the same loss and seed; or the files are of different tasks or runs.
+        are not finite; two files have the same model, loss and seed; or the files are of different tasks or runs.
     """
     paths = _files(folder)
-    found = [_read(path, statistics, dataset_checksum) for path in paths]
-    tasks = sorted({prediction.task for prediction in found})
+    predictions = [_read(path, statistics, dataset_checksum) for path in paths]
+    tasks = sorted({prediction.task for prediction in predictions})
     if len(tasks) > 1:
         raise InputError(
             f"{folder} holds predictions of different tasks ({listed(tasks)}), which are tested on different "
             "perturbations; keep those of one task there"
         )
     by_run: dict[str, list[str]] = {}
-    for path, one in zip(paths, found, strict=True):
-        by_run.setdefault(one.run, []).append(path.name)
+    for path, prediction in zip(paths, predictions, strict=True):
+        by_run.setdefault(prediction.run, []).append(path.name)
     if len(by_run) > 1:
         files = "; ".join(f"{listed(names)} of run {run!r}" for run, names in by_run.items())
         raise InputError(
             f"{folder} holds predictions of {len(by_run)} runs, whose splits or options of training differ ({files}); "
             "keep those of one run there and move the others away, or run analysis 4 again"
         )
-    repeated = [key for key, n in Counter((found.loss, found.seed) for found in found).items() if n > 1]
+    keys = [(prediction.predictor, prediction.seed) for prediction in predictions]
+    repeated = [key for key, n in Counter(keys).items() if n > 1]
     if repeated:
-        loss, seed = repeated[0]
-        same = [path.name for path, one in zip(paths, found, strict=True) if (one.loss, one.seed) == repeated[0]]
-        raise InputError(f"{folder}: {listed(same)} are all of loss {loss!r} and seed {seed}; keep one of them")
-    return sorted(found, key=lambda prediction: (_rank(prediction.loss), prediction.seed))
+        same = [path.name for path, key in zip(paths, keys, strict=True) if key == repeated[0]]
+        raise InputError(f"{folder}: {listed(same)} are all of {repeated[0][0]}, seed {repeated[0][1]}; keep one")
+    return sorted(predictions, key=lambda prediction: (prediction.model, _rank(prediction.loss), prediction.seed))
 
 
 def predicted_by_all(predictions: Sequence[Prediction], labels: pd.Index) -> pd.Index:
@@ -220,7 +253,7 @@ def predicted_by_all(predictions: Sequence[Prediction], labels: pd.Index) -> pd.
     """
     common = labels[[all(label in prediction.labels for prediction in predictions) for label in labels]]
     if not len(common):
-        sizes = listed(f"{one.predictor} seed {one.seed}: {len(one.labels)}" for one in predictions)
+        sizes = listed(f"{model.predictor} seed {model.seed}: {len(model.labels)}" for model in predictions)
         raise InputError(f"no perturbation is predicted by every model ({sizes}), so that nothing can be compared")
     return common
 
@@ -230,9 +263,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.h5ad") if not path.name.startswith("."))
 
 
-def _rank(loss: str) -> tuple[bool, int, float, str]:
-    base, power = loss_power(loss)
-    return power is not None, LOSSES.index(base) if base in LOSSES else len(LOSSES), power or 0.0, loss
+def _rank(loss: str | None) -> tuple[bool, int, float, str]:
+    base, power = loss_power(loss or "")
+    return power is not None, LOSSES.index(base) if base in LOSSES else len(LOSSES), power or 0.0, base
 
 
 def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str) -> Prediction:
@@ -240,41 +273,43 @@ def _read(path: Path, statistics: PerturbationStatistics, dataset_checksum: str)
 
     try:
         adata = ad.read_h5ad(path)
-        facts = {name: adata.uns[_KEY][name] for name in _FACTS}
+        facts = {"model": _GEARS, **adata.uns[_KEY if _KEY in adata.uns else _GEARS]}
+        texts = {name: str(facts[name]) for name in _TEXTS}
+        seed, loss = int(facts["seed"]), facts.get("loss")
         half = adata.obs["half"].to_numpy(np.int64)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no file of predictions ({type(error).__name__}: {error}); expected an h5ad file with "
-            f"uns[{_KEY!r}] ({listed(_FACTS)}) and obs['half'], as analysis 4 writes it"
+            f"uns[{_KEY!r}] ({listed(_TEXTS)}, seed, and a loss if there is a choice) and obs['half'], as analysis 4 "
+            "writes it"
         ) from error
-    if facts["dataset_checksum"] != dataset_checksum:
+    if texts["dataset_checksum"] != dataset_checksum:
         raise InputError(
             f"{path} was made for another data set, or for the same prepared otherwise (checksum "
-            f"{str(facts['dataset_checksum'])[:12]}, here {dataset_checksum[:12]}); run analysis 4 again, or move the "
-            "file away"
+            f"{texts['dataset_checksum'][:12]}, here {dataset_checksum[:12]}); run analysis 4 again, or move the file "
+            "away"
         )
-    expression = np.asarray(adata.X, dtype=np.float32)
-    _check(str(path), expression, adata.obs_names, adata.var_names, str(facts["task"]))
+    expression, labels = np.asarray(adata.X, dtype=np.float32), label_index(adata.obs_names, str(path))
+    _check(str(path), expression, labels, adata.var_names, texts["task"], loss)
     _require_genes(path, adata.var_names, statistics.genes)
-    unknown = adata.obs_names.difference(statistics.labels)
+    unknown = labels.difference(statistics.labels)
     if len(unknown):
         raise InputError(
             f"{path} predicts {len(unknown)} perturbation(s) that the data set does not have: {listed(unknown, 5)}; "
             f"it has {listed(statistics.labels, 5)}"
         )
-    loss = str(facts["loss"])
-    loss_power(loss)
-    task, run = str(facts["task"]), str(facts["run"])
-    return Prediction(loss, int(facts["seed"]), task, run, pd.Index(adata.obs_names), expression, half)
+    return Prediction(**texts, loss=loss, seed=seed, labels=labels, expression=expression, half=half)
 
 
-def _check(where: str, values: npt.NDArray[np.float32], labels: pd.Index, genes: pd.Index, task: str) -> None:
+def _check(
+    where: str, values: npt.NDArray[np.float32], labels: pd.Index, genes: pd.Index, task: str, loss: str | None
+) -> None:
     """Raise InputError for what neither writing nor reading lets through."""
+    loss_power(loss or "")
     if task not in TASKS:
         raise InputError(f"{where}: task is {task!r}; it must be one of: {listed(TASKS)}")
     if not len(labels):
         raise InputError(f"{where} predicts no perturbation")
-    errors.unique_names(labels, "perturbation", where)
     errors.unique_names(genes, "gene", where)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):

@@ -196,6 +196,13 @@ class TestModules:
         assert loss.labels == (*TRAINING, "control")
         assert loss.rows(["control", "P0"]).tolist() == [4, 1]
 
+    def test_labels_may_be_written_in_any_form(self, name):
+        loss = build_loss(LossChoice.parse(name), STATS, ["P1+P0", "P3+ctrl", "P0", "P1"])
+        expected = build_loss(LossChoice.parse(name), STATS, ["P0+P1", "P3", "P0", "P1"])
+        assert loss.labels == expected.labels == ("P0+P1", "P3", "P0", "P1", "control")
+        for ours, theirs in zip(loss.buffers(), expected.buffers(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
     def test_value(self, name):
         import torch
 

@@ -1,6 +1,7 @@
 """Splits: every perturbation is tested once, nothing leaks, and files made by hand are understood or refused."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,21 +11,20 @@ from hypothesis import strategies as st
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import canonical, checked_labels, parts
+from diversity_by_design.models.split_tables import ROLES
 from diversity_by_design.models.splits import (
-    ROLES,
     Split,
     check_no_leak,
-    combination_splits,
     make_splits,
     read_halves,
     read_splits,
-    unseen_splits,
     write_splits,
 )
 
 # Names that tables, sorting and coverage may stumble over.
 GENES = ["A", "B", "C", "AA", "NA", "nan", "1", "HLA-A", "x,y", 'q"q', "Ärger", "RP11.1", "a", "b"]
 SEEDS = st.integers(0, 2**40)
+combination_splits, unseen_splits = (partial(make_splits, task) for task in ("combinations", "unseen"))
 
 
 @st.composite
@@ -186,6 +186,18 @@ def test_wrong_labels_are_named(labels, message):
         Split("combinations", 1, 2, pd.Series([*roles.values(), *["train"] * len(labels)], [*roles, *labels]))
     assert message in str(error.value)
     assert str(error.value).startswith("split (task combinations, half 1, seed 2): ")
+
+
+def test_genes_and_labels_may_be_written_in_any_form(tmp_path):
+    labels = ["A", "B", "C", "D", *(f"{a}+{b}" for a, b in ("AB", "AC", "AD", "BC", "BD", "CD"))]
+    other = [*(f"{gene}+ctrl" for gene in "ABCD"), *(label[::-1] for label in labels[4:])]
+    for task in ("combinations", "unseen"):
+        expected = make_splits(task, labels, 0, covered=list("ABCD"))
+        for covered in (["A+ctrl", "control+B", "C", "D"], ["B+A", "C", "D"]):
+            for split, same in zip(make_splits(task, other, 0, covered=covered), expected, strict=True):
+                pd.testing.assert_frame_equal(split.to_frame(), same.to_frame())
+    write_splits(tmp_path / "splits.csv", make_splits("combinations", labels, 0))
+    assert len(read_halves(tmp_path / "splits.csv", other, [f"{gene}+ctrl" for gene in "ABCD"])) == 2
 
 
 def test_a_single_text_is_one_label():

@@ -36,7 +36,7 @@ def shrunken(stats, share, loss="mse", seed=0, labels=None) -> Prediction:
     truth = stats.mean[stats.labels.get_indexer(labels)]
     values = stats.perturbed_mean + share * (truth - stats.perturbed_mean)
     half = np.zeros(len(labels), np.int64)
-    return Prediction(loss, seed, "unseen", "run", labels, values.astype(np.float32), half)
+    return Prediction("gears", loss, seed, "unseen", "run", "", labels, values.astype(np.float32), half)
 
 
 @pytest.fixture(scope="module")
@@ -378,9 +378,10 @@ def predict(screen, output, shares, task, keep) -> None:
     for (loss, seed), share in shares.items():
         one = shrunken(stats, share, loss, seed, [label for label in stats.labels if keep(label)])
         write_predictions(
-            prediction_path(output / "own" / FOLDER, loss, seed),
+            prediction_path(output / "own" / FOLDER, "gears", loss, seed),
             pd.DataFrame(one.expression, index=one.labels, columns=stats.genes),
             one.half,
+            model="gears",
             loss=loss,
             seed=seed,
             task=task,
@@ -399,7 +400,9 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     record, figures = analyse()
     assert papers(figures) == FIGURES | {"model_comparison": "8"}
     assert {table["name"] for table in record["tables"]} >= TABLES
-    assert list(record["parameters"]["predictions"]) == ["gears_seed0.h5ad", "mse_seed0.h5ad", "wmse_seed0.h5ad"]
+    assert list(record["parameters"]["predictions"]) == [
+        f"gears_{loss}_seed0.h5ad" for loss in ("gears", "mse", "wmse")
+    ]
     for about in figures.values():
         assert about["caption"] and not {"nan", "nan,", "nan."} & set(about["caption"].split())
     assert any("compared on 6 of 8 perturbations" in note for note in record["notes"])

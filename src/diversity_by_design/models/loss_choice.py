@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from diversity_by_design.degs import DegScores, deg_scores
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import label_index
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
 from diversity_by_design.weights import deg_weights, squared_scores
 
@@ -190,7 +190,7 @@ def training_weights(
     """
     if choice.weights_from is None:
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
-    labels = pd.Index(list(training_labels))
+    labels = label_index(training_labels, "training labels")
     # Sums are rounded in the order of the labels; sorted, they are the same for every order.
     training = statistics.select(labels=sorted(labels))
     degs = deg_scores(training if choice.weights_from == "training" else statistics)
@@ -234,16 +234,16 @@ def build_loss(
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 
     statistics.require_control()
-    training_labels = list(training_labels)
-    training = statistics.select(labels=training_labels)
-    labels = [*training_labels, str(statistics.control)]
+    index = label_index(training_labels, "training labels")
+    training = statistics.select(labels=index)
+    labels = [*index, str(statistics.control)]
     n_genes = len(statistics.genes)
     if choice.kind == "gears":
         is_expressed = np.vstack([training.sum > 0, np.ones(n_genes, bool)])
         return GEARSLoss(is_expressed, statistics.control_mean, labels, direction_lambda=direction_lambda)
     if choice.kind == "mse":
         return WMSELoss.mse(n_genes, labels)
-    weights = training_weights(choice, statistics, training_labels)
+    weights = training_weights(choice, statistics, index)
     return WMSELoss(weights, labels, normalised=not choice.released)
 
 

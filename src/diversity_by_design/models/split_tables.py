@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.predictions import TASKS
 
-TASKS = ("combinations", "unseen")
 # What a perturbation's cells are for. Not covered: a gene of it is not in the graph, so that nothing can be said about
 # it. Left out: it would tell about genes that are tested (a combination, in the task of unseen genes).
 ROLES = ("train", "validation", "test", "not_covered", "left_out")

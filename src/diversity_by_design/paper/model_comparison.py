@@ -17,10 +17,12 @@ from diversity_by_design.degs import DegScores
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper import comparison
 from diversity_by_design.paper.comparison import DUPLICATE, Halves
-from diversity_by_design.predictions import PREFIX, Prediction, loss_power
+from diversity_by_design.predictions import Prediction, loss_power, predictor_name
 from diversity_by_design.statistics import FloatArray, PerturbationStatistics
 
-OWN, MSE, WMSE = (f"{PREFIX}{loss}" for loss in ("gears", "mse", "wmse"))
+# What trained models of this analysis are called begins so.
+PREFIX = predictor_name("gears", "")
+OWN, MSE, WMSE = (predictor_name("gears", loss) for loss in ("gears", "mse", "wmse"))
 NULL = "perturbed_mean"
 TRUTH = "truth"
 PAIRS = ((MSE, WMSE), (OWN, WMSE), (OWN, MSE))
@@ -55,8 +57,8 @@ def seed_scores(
     Returns
     -------
     DataFrame
-        As from `comparison.baseline_scores`, models called ``gears_<loss>``, with the column `seed` (missing for
-        baselines).
+        As from `comparison.baseline_scores`, models called as `Prediction.predictor` says, with the column
+        `seed` (missing for baselines).
     """
     names = {f"{one.predictor} seed {one.seed}": one for one in predictions}
     scores = comparison.baseline_scores(

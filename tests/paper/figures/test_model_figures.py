@@ -42,7 +42,8 @@ def tables(inputs, losses, n_seeds) -> dict[str, pd.DataFrame]:
         for seed in range(n_seeds):
             values = stats.perturbed_mean + (share + 0.03 * seed) * (stats.mean - stats.perturbed_mean)
             half = np.zeros(len(stats.labels), np.int64)
-            found.append(Prediction(loss, seed, "unseen", "run", stats.labels, values.astype(np.float32), half))
+            expression = values.astype(np.float32)
+            found.append(Prediction("gears", loss, seed, "unseen", "run", "", stats.labels, expression, half))
     of_seeds = models.seed_scores(*inputs, found)
     scores = models.mean_over_seeds(of_seeds)
     profiles = models.variance_profiles(stats, halves, found, stats.labels, n_top=50)
