@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diversity_by_design import baselines, datasets, gears, metrics, simulator
+    from diversity_by_design import baselines, datasets, gears, metrics, models, simulator
     from diversity_by_design.baselines import additive, technical_duplicate
     from diversity_by_design.degs import DegScores, deg_scores
     from diversity_by_design.errors import InputError
+    from diversity_by_design.models import losses
     from diversity_by_design.simulator import (
         GeneParameters,
         SimulationConfig,
@@ -31,11 +32,12 @@ _HOME_OF = {
     "additive": "baselines",
     "deg_scores": "degs",
     "deg_weights": "weights",
+    "losses": "models",
     "simulate": "simulator",
     "simulate_anndata": "simulator",
     "technical_duplicate": "baselines",
 }
-_MODULES = ("baselines", "datasets", "gears", "metrics", "simulator")
+_MODULES = ("baselines", "datasets", "gears", "metrics", "models", "simulator")
 
 __all__ = [
     "DegScores",
@@ -50,7 +52,9 @@ __all__ = [
     "deg_scores",
     "deg_weights",
     "gears",
+    "losses",
     "metrics",
+    "models",
     "simulate",
     "simulate_anndata",
     "simulator",

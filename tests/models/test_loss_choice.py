@@ -53,8 +53,6 @@ def test_names(name, expected):
     choice = LossChoice.parse(name)
     assert choice == expected
     assert LossChoice.parse(choice.name) == choice
-    assert choice.file_name == choice.name.replace("^", "-power")
-    assert "^" not in choice.file_name
 
 
 @given(st.floats(0, 1e6))

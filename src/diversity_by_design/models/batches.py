@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,22 @@ from scipy import sparse
 from torch import Tensor
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.models.transfer import to_device
 
 IntArray = npt.NDArray[np.int64]
 
 # First number of the seeds of what is drawn.
 _CONTROLS, _ORDER, _CELLS = range(3)
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+    """A tensor on a device; the program does not wait for a GPU to finish what it is doing.
+
+    Only from page-locked memory can a GPU fetch values while the program goes on.
+    """
+    tensor = torch.from_numpy(values)
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Batch(NamedTuple):

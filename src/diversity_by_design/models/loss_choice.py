@@ -89,17 +89,6 @@ class LossChoice:
         shown = np.format_float_positional(power, trim="-")
         return cls(f"{base}^{shown}", choice.kind, choice.weights_from, power=power)
 
-    @property
-    def file_name(self) -> str:
-        """The name where a caret is no good.
-
-        Examples
-        --------
-        >>> LossChoice.parse("wmse^0.5").file_name
-        'wmse-power0.5'
-        """
-        return self.name.replace("^", "-power")
-
 
 _BY_NAME = {
     choice.name: choice
