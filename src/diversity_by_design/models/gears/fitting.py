@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.coexpression import coexpression_graph
@@ -110,24 +111,17 @@ class TrainedGEARS(FittedModel):
             LossChoice.parse(chosen.loss), statistics, training, direction_lambda=chosen.direction_lambda
         ).to(device)
 
-        def cell_losses(batch: Batch) -> Tensor:
-            groups, group = CellGroups.of(pairs[batch.labels], model.messages, device)
-            prediction = batch.controls + model.changes(groups)[group]
-            return criterion(prediction, batch.targets, to_device(batch.labels, device), reduction="none")
-
-        def target(role: str) -> Target:
-            chosen_labels = split.labels(role)
-            positions = gene_positions(chosen_labels, model.perturbable, cells.control)
-            return Target.of(
-                role, statistics.select(labels=chosen_labels), lambda: model.predict_changes(positions), device
-            )
-
+        targets = []
+        for role in ("train", "validation"):
+            of_role = statistics.select(labels=split.labels(role))
+            positions = gene_positions(of_role.labels, ontology.nodes, cells.control)
+            targets.append(Target.of(role, of_role, partial(model.predict_changes, positions), device))
         state = train(
             model,
-            cell_losses,
+            partial(cell_losses, model, criterion, pairs),
             _training_set(cells, statistics.select(labels=training), codes, chosen, device),
             names,
-            [target("train"), target("validation")],
+            targets,
             chosen,
             checkpoint=checkpoint,
             about=identity(cells, split, chosen, [coexpression, ontology], Path(__file__).parent.glob("*.py")),
@@ -192,6 +186,14 @@ def new_model(coexpression: Graph, ontology: Graph, options: GEARSOptions) -> GE
             num_gene_gnn_layers=options.num_gene_gnn_layers,
             messages=options.messages,
         )
+
+
+def cell_losses(model: GEARS, criterion: nn.Module, pairs: npt.NDArray[np.int64], batch: Batch) -> Tensor:
+    """Each cell's part of the loss (cells,) of a batch, of whose labels `pairs` (labels, 2) are the perturbed genes."""
+    device = batch.targets.device
+    groups, group = CellGroups.of(pairs[batch.labels], model.messages, device)
+    prediction = batch.controls + model.changes(groups)[group]
+    return criterion(prediction, batch.targets, to_device(batch.labels, device), reduction="none")
 
 
 def _training_set(
