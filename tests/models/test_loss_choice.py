@@ -56,6 +56,7 @@ def test_names(name, expected):
 
 
 @given(st.floats(0, 1e6))
+@settings(deadline=None)
 def test_every_power_keeps_its_value_and_a_name_of_its_own(power):
     choice = LossChoice.parse(f"wmse^{power}")
     assert choice.power == power

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diversity_by_design.errors import InputError
@@ -51,6 +51,7 @@ def table(*rows, header="perturbation,role,task,half,seed"):
 UNSEEN = ["A,train,unseen,0,3", "B,validation,unseen,0,3", "C,test,unseen,0,3"]
 
 
+@settings(deadline=None)
 @given(designs(), SEEDS)
 @pytest.mark.parametrize(("function", "size"), [(combination_splits, 2), (unseen_splits, 1)])
 def test_every_perturbation_of_the_task_is_tested_exactly_once(function, size, labels, seed):
@@ -67,6 +68,7 @@ def test_every_perturbation_of_the_task_is_tested_exactly_once(function, size, l
         assert names(split, "validation") <= dealt
 
 
+@settings(deadline=None)
 @given(designs(), SEEDS, st.sets(st.sampled_from(GENES)))
 @pytest.mark.parametrize("task", ["combinations", "unseen", "auto"])
 def test_roles_partition_the_labels_and_nothing_leaks(task, labels, seed, covered):
@@ -93,6 +95,7 @@ def test_roles_partition_the_labels_and_nothing_leaks(task, labels, seed, covere
             assert names(split, "left_out") == of_size(usable, 2)
 
 
+@settings(deadline=None)
 @given(designs(), SEEDS, st.randoms(use_true_random=False))
 @pytest.mark.parametrize("task", ["combinations", "unseen"])
 def test_the_order_of_labels_and_genes_does_not_matter(task, labels, seed, random):
@@ -263,6 +266,7 @@ def test_what_is_given_is_sorted_copied_and_plain():
     assert frame.iloc[0].tolist() == ["A", "train", "unseen", 1, 5]
 
 
+@settings(deadline=None)
 @given(designs(), SEEDS, st.sampled_from(["combinations", "unseen"]))
 def test_round_trip(tmp_path_factory, labels, seed, task):
     path = tmp_path_factory.mktemp("splits") / "splits.csv"
