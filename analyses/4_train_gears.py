@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from diversity_by_design.models.jobs import Job, JobResult, JobSetting, run_jobs
 from diversity_by_design.models.loss_choice import LossChoice
 from diversity_by_design.models.splits import Split, make_splits, read_halves
 from diversity_by_design.paper.figures.training_curves import draw_training_curves
-from diversity_by_design.predictions import prediction_path, write_predictions
+from diversity_by_design.predictions import Prediction
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Outcome, executor
 from diversity_by_design.running.records import code_hash
@@ -353,18 +354,16 @@ def write_results(
     predictions = folder.path / "predictions"
     for loss, seed in dict.fromkeys((job.loss, job.seed) for job in done):
         parts = [(job, done[job].predictions) for job in done if (job.loss, job.seed) == (loss, seed)]
-        half = [job.half for job, part in parts for _ in range(len(part))]
-        write_predictions(
-            prediction_path(predictions, MODEL.name, loss, seed),
-            pd.concat([part for _, part in parts]),
-            half,
+        Prediction(
             model=MODEL.name,
             loss=loss,
             seed=seed,
             task=setting.splits[0].task,
-            dataset_checksum=setting.checksum,
             run=setting.identity(*HALVES),
-        )
+            dataset_checksum=setting.checksum,
+            expression=pd.concat([part for _, part in parts]),
+            half=np.array([job.half for job, part in parts for _ in range(len(part))]),
+        ).write(predictions)
 
 
 def job_table(jobs: list[Job], outcomes: dict[Job, Outcome]) -> pd.DataFrame:
