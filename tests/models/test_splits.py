@@ -277,7 +277,6 @@ def test_round_trip(tmp_path_factory, labels, seed, task):
     assert len(found) == len(splits)
     for split, again in zip(splits, found, strict=True):
         pd.testing.assert_frame_equal(split.to_frame(), again.to_frame())
-        pd.testing.assert_frame_equal(Split.from_frame(split.to_frame()).to_frame(), again.to_frame())
     write_splits(path, found)
     assert path.read_bytes() == before
 
@@ -332,19 +331,6 @@ def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "latin.csv").write_bytes(table("Ä,train,unseen,0,0").encode("latin-1"))
     with pytest.raises(InputError, match="latin.csv: not UTF-8 text"):
         read_splits(tmp_path / "latin.csv")
-
-
-def test_a_frame_holds_one_split():
-    splits = unseen_splits(["A", "B", "C", "D"], 1)
-    both = pd.concat([split.to_frame() for split in splits], ignore_index=True)
-    with pytest.raises(InputError, match=r"holds 2 splits \(split \(task unseen, half 0, seed 1\), split .*; one was"):
-        Split.from_frame(both)
-    with pytest.raises(InputError, match="row 2: role of 'C' is 'left out'"):
-        Split.from_frame(splits[0].to_frame().replace({"role": {splits[0].roles["C"]: "left out"}}).iloc[2:])
-    with pytest.raises(InputError, match="row 1: perturbation is nan"):
-        Split.from_frame(splits[0].to_frame().replace({"perturbation": {"B": np.nan}}))
-    with pytest.raises(InputError, match="has no column seed; expected .* found perturbation, role, task, half"):
-        Split.from_frame(both.drop(columns="seed"))
 
 
 def test_halves_must_fit_each_other(tmp_path):

@@ -4,14 +4,7 @@ Names are imported on first use: importing this package does not import torch.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from diversity_by_design.models import losses
-    from diversity_by_design.models.data import Cells
-    from diversity_by_design.models.protocol import FittedModel, Model, Progress
-    from diversity_by_design.models.registry import MODELS, fit, load, register
-    from diversity_by_design.models.splits import Split, make_splits, read_splits, write_splits
+from typing import Any
 
 _HOME_OF = {
     "MODELS": "registry",
@@ -27,29 +20,12 @@ _HOME_OF = {
     "register": "registry",
     "write_splits": "splits",
 }
-
-__all__ = [
-    "MODELS",
-    "Cells",
-    "FittedModel",
-    "Model",
-    "Progress",
-    "Split",
-    "fit",
-    "load",
-    "losses",
-    "make_splits",
-    "read_splits",
-    "register",
-    "write_splits",
-]
+__all__ = ["losses", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
     if name == "losses":
-        from diversity_by_design.models.protocol import require_packages
-
-        require_packages("diversity_by_design.losses", ["torch"])
+        import_module(f"{__name__}.protocol").require_packages("diversity_by_design.losses", ["torch"])
         return import_module(f"{__name__}.losses")
     if name in _HOME_OF:
         return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

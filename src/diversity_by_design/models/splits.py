@@ -12,7 +12,7 @@ import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.labels import canonical, checked_labels, is_combination, label_index, parts
-from diversity_by_design.models.split_tables import COLUMNS, ROLES, check_choice, grouped_roles, read_table
+from diversity_by_design.models.split_tables import COLUMNS, ROLES, check_choice, read_roles
 from diversity_by_design.predictions import TASKS
 from diversity_by_design.running.files import write_csv
 
@@ -84,21 +84,6 @@ class Split:
     def to_frame(self) -> pd.DataFrame:
         """Table with a row per perturbation: `perturbation`, `role`, `task`, `half`, `seed`."""
         return self.roles.reset_index().assign(task=self.task, half=self.half, seed=self.seed)
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> Split:
-        """Split from a table as of `to_frame`; further columns are not read.
-
-        Raises
-        ------
-        InputError
-            A column is missing, a half or seed is not a number, or the table holds none or several splits; or as of
-            `Split`.
-        """
-        found = [cls(*key, roles) for key, roles in grouped_roles(frame).items()]
-        if len(found) != 1:
-            raise InputError(f"the table holds {len(found)} splits ({listed(found)}); one was expected")
-        return found[0]
 
 
 def make_splits(
@@ -232,7 +217,7 @@ def read_splits(path: Path | str) -> list[Split]:
     """
     path = Path(path)
     try:
-        found = [Split(*key, roles) for key, roles in grouped_roles(read_table(path)).items()]
+        found = [Split(*key, roles) for key, roles in read_roles(path).items()]
         check_no_leak(found)
     except FileNotFoundError:
         raise InputError(

@@ -25,7 +25,7 @@ from diversity_by_design.labels import CONTROL, canonical, checked_labels, parts
 from diversity_by_design.models.batches import to_device
 from diversity_by_design.models.gears.batch_norm import affine, moments, normalise, running, update
 from diversity_by_design.models.gears.decoder import Layer, Moments, Spare, decode
-from diversity_by_design.models.gears.options import Messages, check_messages
+from diversity_by_design.models.gears.options import GEARSOptions, Messages
 from diversity_by_design.models.gears.propagation import Propagation, convolve
 
 # Part of the position embeddings in a gene's embedding.
@@ -148,7 +148,7 @@ class GEARS(nn.Module):
     Raises
     ------
     InputError
-        A size is less than one, or `messages` is unknown.
+        A size is less than one, a graph has no genes, or `messages` is unknown.
     """
 
     def __init__(
@@ -162,17 +162,15 @@ class GEARS(nn.Module):
         messages: Messages = "first_cell",
     ) -> None:
         super().__init__()
-        sizes = {
-            "hidden_size": hidden_size,
-            "num_go_gnn_layers": num_go_gnn_layers,
-            "num_gene_gnn_layers": num_gene_gnn_layers,
-            "number of genes": len(coexpression.nodes),
-            "number of genes that can be perturbed": len(ontology.nodes),
-        }
-        small = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
-        if small:
-            raise InputError(f"{listed(small)}; at least 1 is needed")
-        check_messages(messages)
+        # For its checks.
+        GEARSOptions(
+            hidden_size=hidden_size,
+            num_go_gnn_layers=num_go_gnn_layers,
+            num_gene_gnn_layers=num_gene_gnn_layers,
+            messages=messages,
+        )
+        if not len(coexpression.nodes) or not len(ontology.nodes):
+            raise InputError(f"graphs of {len(coexpression.nodes)} and {len(ontology.nodes)} genes; each needs one")
         self.genes = coexpression.nodes
         self.perturbable = ontology.nodes
         self.messages: Messages = messages

@@ -12,12 +12,6 @@ from diversity_by_design.models.options import TrainingOptions
 Messages = Literal["first_cell", "all_cells"]
 
 
-def check_messages(messages: str) -> None:
-    """Raise InputError unless `messages` says which cells of a batch get messages."""
-    if messages not in get_args(Messages):
-        raise InputError(f"messages is {messages!r}; it must be one of: {', '.join(get_args(Messages))}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class GEARSOptions(TrainingOptions):
     """How GEARS is trained: with cell-gears' defaults, but for ten epochs instead of its 20.
@@ -56,7 +50,8 @@ class GEARSOptions(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(direction_lambda=0, hidden_size=1, num_go_gnn_layers=1, num_gene_gnn_layers=1)
-        check_messages(self.messages)
+        if self.messages not in get_args(Messages):
+            raise InputError(f"messages is {self.messages!r}; it must be one of: {', '.join(get_args(Messages))}")
         if LossChoice.parse(self.loss).kind == "gears" and self.pseudobulk:
             raise InputError(
                 "GEARS' own loss cannot be trained on means: its fourth power of a cell's error is not that of the "
