@@ -76,7 +76,7 @@ def gene_ontology_graph(
     check_options(n_neighbours, threshold)
     names = list(nodes)
     errors.unique_names(names, "gene", "nodes of the graph")
-    symbol_of, _ = resolve(names, annotations)
+    symbol_of = resolve(names, annotations)
     index = pd.Index(sorted(symbol_of), dtype=object)
     incidence = _incidence(annotations, [symbol_of[name] for name in index])
     n_terms = np.diff(incidence.indptr)
