@@ -9,6 +9,7 @@ from small_gears import COMBINATIONS, SINGLES, ontology, ring, screen  # noqa: E
 
 from diversity_by_design.models import MODELS, load, make_splits  # noqa: E402
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs  # noqa: E402
+from diversity_by_design.running.checksum import sha256  # noqa: E402
 from diversity_by_design.running.executors import executor  # noqa: E402
 
 JOBS = [Job(MODELS["gears"], loss, half, 0) for loss in ("mse", "wmse^0.5") for half in (0, 1)]
@@ -21,7 +22,7 @@ def setting(folder, **changes) -> JobSetting:
     graph = ring(list(cells.var_names))
     values = {
         "data": path,
-        "checksum": "of the data",
+        "checksum": sha256(path),
         "splits": make_splits("combinations", [*SINGLES, *COMBINATIONS], seed=0),
         "graphs": ({"ontology": ontology(), "coexpression": graph},) * 2,
         "options": {"epochs": 2, "batch_size": 8, "hidden_size": 8},
@@ -66,6 +67,13 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(tmp_path):
     assert not done[JOBS[0]].error
     assert "co-expression graph is of other genes" in done[JOBS[1]].error
     assert str(damaged) in done[JOBS[2]].error
+
+
+def test_data_that_were_prepared_anew_meanwhile_are_not_trained_on(tmp_path):
+    chosen = setting(tmp_path)
+    screen(seed=1).write_h5ad(chosen.data)
+    assert "processed.h5ad was prepared anew" in outcomes(JOBS[:1], chosen, 1)[JOBS[0]].error
+    assert not (tmp_path / "models").exists()
 
 
 def test_finished_jobs_are_not_trained_again(tmp_path):

@@ -14,6 +14,7 @@ import diversity_by_design as dbd
 from diversity_by_design.errors import InputError
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs
 from diversity_by_design.models.storage import read_arrays, write_arrays
+from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import executor
 
 
@@ -58,8 +59,8 @@ def test_it_runs_as_jobs_here_and_in_other_processes(workers, cells, splits, tmp
     path = tmp_path / "processed.h5ad"
     cells.write_h5ad(path)
     setting = JobSetting(
-        data=path, checksum="", splits=splits, graphs=({}, {}), options={}, folder=tmp_path, device="cpu", threads=1,
-        tensorboard=False, code="",
+        data=path, checksum=sha256(path), splits=splits, graphs=({}, {}), options={}, folder=tmp_path, device="cpu",
+        threads=1, tensorboard=False, code="",
     )  # fmt: skip
     jobs = [Job(dbd.models.Model("mean_model", "Mean", "mean_model:MeanModel"), None, half, 0) for half in (0, 1)]
     with executor(workers) as where:

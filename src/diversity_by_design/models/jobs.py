@@ -21,6 +21,7 @@ from diversity_by_design.models.protocol import Log, Model, Progress
 from diversity_by_design.models.registry import fit
 from diversity_by_design.models.splits import Split
 from diversity_by_design.predictions import file_stem, predictor_name
+from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Executor, Outcome
 
 
@@ -92,17 +93,12 @@ class JobSetting:
 
     def identity(self, *halves: int) -> str:
         """Hash of all that decides the models of some halves, but for model, loss and seed."""
-        parts = [
-            (
-                self.splits[half].to_frame().sort_values("perturbation").to_csv(index=False),
-                {
-                    name: (graph.nodes.tolist(), graph.to_frame().to_csv(index=False))
-                    for name, graph in self.graphs[half].items()
-                },
-            )
+        splits = [self.splits[half].to_frame().to_csv(index=False) for half in halves]
+        graphs = [
+            {name: [*graph.nodes, graph.to_frame().to_csv(index=False)] for name, graph in self.graphs[half].items()}
             for half in halves
         ]
-        decisive = [self.checksum, parts, dict(self.options), self.device, self.threads, self.code]
+        decisive = [self.checksum, splits, graphs, dict(self.options), self.device, self.threads, self.code]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def checkpoint(self, job: Job) -> Path:
@@ -112,18 +108,7 @@ class JobSetting:
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """What a job leaves.
-
-    Attributes
-    ----------
-    predictions : DataFrame (tested perturbations, genes)
-        Predicted mean expression.
-    history : DataFrame
-        Measurements after each epoch.
-    device : str
-    seconds : float
-        What training took; interruptions are not counted.
-    """
+    """What a job leaves: predictions (tested perturbations, genes), and of the rest what `FittedModel` has."""
 
     predictions: pd.DataFrame
     history: pd.DataFrame
@@ -139,10 +124,17 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     numbered : (int, Job)
         The number is the line of the job's progress bar.
     setting : JobSetting
+
+    Raises
+    ------
+    InputError
+        The data set is another one by now.
     """
     from diversity_by_design.datasets.expression import read_expression
 
     line, job = numbered
+    if sha256(setting.data) != setting.checksum:
+        raise InputError(f"{setting.data} was prepared anew since this run began; start the run again")
     split = setting.splits[job.half]
     options: dict[str, Any] = {**setting.options, **setting.graphs[job.half]}
     log = _log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None

@@ -18,9 +18,7 @@ class TrainingOptions:
     ----------
     loss : str
         See `LossChoice.parse`.
-    epochs : int
-    batch_size : int
-        Cells of a batch.
+    epochs, batch_size, seed : int
     learning_rate, weight_decay : float
         Of Adam.
     learning_rate_decay : float
@@ -32,7 +30,6 @@ class TrainingOptions:
     training_cells : int or None
         Train on so many cells of each perturbation, and of control, drawn at random, where there are more; None: on
         all. Weights, graphs and means are of all training cells in any case.
-    seed : int
 
     Raises
     ------
@@ -69,10 +66,9 @@ class TrainingOptions:
     @classmethod
     def given(cls, **options: Any) -> Self:
         """The options by name; InputError for a name that is none."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        unknown = [name for name in options if name not in names]
+        unknown = [name for name in options if name not in cls.__dataclass_fields__]
         if unknown:
-            raise InputError(f"fit has no option {listed(unknown)}; its options are: {listed(names, 30)}")
+            raise InputError(f"no option {listed(unknown)}; the options are: {listed(cls.__dataclass_fields__, 30)}")
         return cls(**options)
 
     def plain(self) -> dict[str, Any]:

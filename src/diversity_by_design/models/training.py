@@ -60,11 +60,10 @@ class Target:
     name : str
         Names the measurements: "train" or "validation".
     predict : callable
-        Gives what the model predicts of the perturbations, as `changes` has it, on the same device.
+        Gives what the model predicts of `changes`, on the same device.
     changes : float tensor (perturbations, genes)
         True mean expression minus that of control cells.
     top_degs : bool tensor (perturbations, genes)
-        The perturbations' top 20 genes.
     """
 
     name: str
@@ -97,7 +96,7 @@ def identity(
     return {
         "code": _hash(*(path.read_bytes() for path in sorted([*code, *shared]))),
         "data": _hash(json.dumps(names).encode(), *sums),
-        "split": _hash(split.to_frame().sort_values("perturbation").to_csv(index=False).encode()),
+        "split": _hash(split.to_frame().to_csv(index=False).encode()),
         "graphs": _hash(
             json.dumps([graph.nodes.tolist() for graph in graphs]).encode(),
             *(part for graph in graphs for part in (graph.source, graph.target, graph.weight)),
@@ -117,18 +116,8 @@ def _hash(*parts: bytes | np.ndarray) -> str:
 class TrainingState:
     """Where a training is.
 
-    Attributes
-    ----------
-    model : module
-    optimiser : Adam
-    best : dict of tensors
-        State of the model after the epoch with the least error.
-    best_error : float
-        Mean squared error of the validation perturbations' top DEGs then.
-    history : list of dict
-        Measurements after each epoch.
-    seconds : float
-        What the epochs took.
+    `best` is the model's state after the epoch with the least error, `best_error`, of the last target's top DEGs;
+    `history` has the measurements after each epoch, and `seconds` is what the epochs took.
     """
 
     model: nn.Module

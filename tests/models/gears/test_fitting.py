@@ -362,7 +362,7 @@ def test_arguments_of_another_kind_are_explained(cells, split):
         dbd.gears.fit(cells, split, "annotations.tsv.gz")
     with pytest.raises(InputError, match="loss is a WMSELoss; expected the name of one"):
         dbd.gears.fit(cells, split, ontology(), loss=dbd.gears.WMSELoss.mse(3))
-    with pytest.raises(InputError, match="fit has no option lr; its options are: loss, epochs, batch_size"):
+    with pytest.raises(InputError, match="no option lr; the options are: loss, epochs, batch_size"):
         dbd.gears.fit(cells, split, ontology(), lr=0.1)
 
 
