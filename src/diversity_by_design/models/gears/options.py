@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.models.loss_choice import LossChoice
 from diversity_by_design.models.options import TrainingOptions
 
 Messages = Literal["first_cell", "all_cells"]
@@ -52,7 +51,7 @@ class GEARSOptions(TrainingOptions):
         self.require_at_least(direction_lambda=0, hidden_size=1, num_go_gnn_layers=1, num_gene_gnn_layers=1)
         if self.messages not in get_args(Messages):
             raise InputError(f"messages is {self.messages!r}; it must be one of: {', '.join(get_args(Messages))}")
-        if LossChoice.parse(self.loss).kind == "gears" and self.pseudobulk:
+        if self.loss == "gears" and self.pseudobulk:
             raise InputError(
                 "GEARS' own loss cannot be trained on means: its fourth power of a cell's error is not that of the "
                 "mean's error; use the loss mse or wmse, or train on cells"
