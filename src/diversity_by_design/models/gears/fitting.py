@@ -38,8 +38,6 @@ class TrainedGEARS(FittedModel):
     ----------
     model : GEARS
         With the parameters of the best epoch, in evaluation mode.
-    coexpression, ontology : Graph
-        Of the model.
     control_mean : float tensor (genes,)
     options : GEARSOptions
     """
@@ -47,8 +45,6 @@ class TrainedGEARS(FittedModel):
     name = "gears"
 
     model: GEARS
-    coexpression: Graph
-    ontology: Graph
     control_mean: Tensor
     options: GEARSOptions
 
@@ -134,8 +130,6 @@ class TrainedGEARS(FittedModel):
             history=pd.DataFrame(state.history),
             seconds=state.seconds,
             model=model.eval(),
-            coexpression=coexpression,
-            ontology=ontology,
             control_mean=torch.as_tensor(statistics.control_mean, dtype=torch.float32),
             options=chosen,
         )
@@ -148,9 +142,9 @@ class TrainedGEARS(FittedModel):
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """See `FittedModel.state`."""
         arrays = to_arrays({"model": self.model.state_dict()}) | {"control_mean": self.control_mean.numpy()}
-        for name, graph in (("coexpression", self.coexpression), ("ontology", self.ontology)):
+        for name, graph in (("coexpression", self.model.coexpression), ("ontology", self.model.ontology)):
             arrays |= {f"{name}.source": graph.source, f"{name}.target": graph.target, f"{name}.weight": graph.weight}
-        return arrays, {"perturbable": self.ontology.nodes.tolist(), "options": self.options.plain()}
+        return arrays, {"perturbable": self.model.perturbable.tolist(), "options": self.options.plain()}
 
     @classmethod
     def from_state(cls, arrays: Arrays, values: dict[str, Any], *, device: str, **shared: Any) -> TrainedGEARS:
@@ -158,21 +152,12 @@ class TrainedGEARS(FittedModel):
         options = GEARSOptions(**values["options"])
         coexpression, ontology = (
             Graph(nodes, arrays[f"{name}.source"], arrays[f"{name}.target"], arrays[f"{name}.weight"])
-            for name, nodes in (
-                ("coexpression", shared["genes"]),
-                ("ontology", pd.Index(values["perturbable"], dtype=object)),
-            )
+            for name, nodes in (("coexpression", shared["genes"]), ("ontology", pd.Index(values["perturbable"])))
         )
         model = new_model(coexpression, ontology, options)
         model.load_state_dict(to_tensors(arrays, "model"))
-        return cls(
-            **shared,
-            model=model.to(device).eval(),
-            coexpression=coexpression,
-            ontology=ontology,
-            control_mean=torch.tensor(arrays["control_mean"]),
-            options=options,
-        )
+        control_mean = torch.tensor(arrays["control_mean"])
+        return cls(**shared, model=model.to(device).eval(), control_mean=control_mean, options=options)
 
 
 def new_model(coexpression: Graph, ontology: Graph, options: GEARSOptions) -> GEARS:

@@ -171,8 +171,8 @@ class GEARS(nn.Module):
         )
         if not len(coexpression.nodes) or not len(ontology.nodes):
             raise InputError(f"graphs of {len(coexpression.nodes)} and {len(ontology.nodes)} genes; each needs one")
-        self.genes = coexpression.nodes
-        self.perturbable = ontology.nodes
+        self.coexpression, self.ontology = coexpression, ontology
+        self.genes, self.perturbable = coexpression.nodes, ontology.nodes
         self.messages: Messages = messages
         n_genes, size = len(self.genes), hidden_size
 
@@ -199,8 +199,8 @@ class GEARS(nn.Module):
         self.bn_pert_base = nn.BatchNorm1d(size)
         self.bn_pert_base_trans = nn.BatchNorm1d(size)
 
-        self._coexpression = Propagation(coexpression)
-        self._ontology = Propagation(ontology)
+        self._among_genes = Propagation(coexpression)
+        self._among_perturbable = Propagation(ontology)
         self._spare = Spare()
 
     def perturbation_index(self, labels: Iterable[str], control: str = CONTROL) -> npt.NDArray[np.int64]:
@@ -275,7 +275,7 @@ class GEARS(nn.Module):
         embedding = _normed(self.gene_emb)
         embedding = normalise(self.bn_emb, embedding[None], all_cells, groups.total).relu()
         position = _normed(self.emb_pos)
-        kinds = [convolve(self.layers_emb_pos, position, self._coexpression)]
+        kinds = [convolve(self.layers_emb_pos, position, self._among_genes)]
         n_cells = all_cells
         if self.messages == "first_cell":
             # Without neighbours only the linear parts of the convolutions are left.
@@ -290,7 +290,7 @@ class GEARS(nn.Module):
         embedding = _normed(self.pert_emb)
         if not groups.total_perturbed:
             return shift
-        embedding = convolve(self.sim_layers, embedding, self._ontology)
+        embedding = convolve(self.sim_layers, embedding, self._among_perturbable)
         pairs = groups.pairs[groups.perturbed]
         summed = (embedding[pairs.clamp_min(0)] * (pairs != NO_GENE)[..., None]).sum(1)
         # cell-gears counts a single perturbed cell twice, since batch normalisation needs two.
