@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, unique_names
 from diversity_by_design.labels import canonical, label_index
 
 Reduction = Literal["mean", "none"]
@@ -322,6 +322,7 @@ def _rows_of(
 
 def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
     """Rows of a table by name, `rows` being what they are called."""
+    unique_names(rows, "row", what)
     missing = names.difference(rows)
     if len(missing):
         raise InputError(f"{what} has no row for {listed(missing, 5)}; it has {len(rows)} rows: {listed(rows, 5)}")
