@@ -103,7 +103,7 @@ def test_what_a_model_cannot_do_is_said(cells, splits):
         ({"packages": ("no_such_package",)}, r"Mean needs packages .*no_such_package.*pip install"),
         ({"implementation": "mean_model:Median"}, "model 'mean_model': no class 'mean_model:Median'"),
         ({"implementation": "no_such_module:Model"}, "no class 'no_such_module:Model'"),
-        ({"implementation": "mean_model"}, "no class 'mean_model'"),
+        ({"implementation": "mean_model"}, "is no subclass of FittedModel"),
         ({"implementation": "small_gears:screen"}, "is no subclass of FittedModel"),
         ({"name": "other"}, "is no subclass of FittedModel with this name"),
     ],

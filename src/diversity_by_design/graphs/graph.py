@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,6 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.datasets.annotations import EDGES
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.running.files import write_csv
 
 N_NEIGHBOURS = 20
 
@@ -98,10 +96,6 @@ class Graph:
         """One row per edge: `source`, `target` (names), `importance` (weight)."""
         values = (self.nodes.take(self.source), self.nodes.take(self.target), self.weight)
         return pd.DataFrame(dict(zip(EDGES, values, strict=True)))
-
-    def to_csv(self, path: Path) -> None:
-        """Write `to_frame` as CSV, which `read_graph` reads."""
-        write_csv(path, self.to_frame())
 
     @classmethod
     def from_edges(cls, frame: pd.DataFrame, nodes: Iterable[str]) -> Graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy.typing as npt
@@ -184,14 +184,12 @@ class Model:
         self.require_packages()
         found: Any = self.implementation
         if isinstance(found, str):
-            module, _, name = found.partition(":")
             try:
-                found = getattr(import_module(module), name)
-            except (ModuleNotFoundError, AttributeError, ValueError) as error:
+                found = resolve_name(found)
+            except (ImportError, AttributeError, ValueError) as error:
                 raise InputError(f"model {self.name!r}: no class {self.implementation!r} ({error})") from error
-        if not (
-            isinstance(found, type) and issubclass(found, FittedModel) and getattr(found, "name", None) == self.name
-        ):
+        a_model = isinstance(found, type) and issubclass(found, FittedModel)
+        if not a_model or getattr(found, "name", None) != self.name:
             raise InputError(f"model {self.name!r}: {found!r} is no subclass of FittedModel with this name")
         return found
 

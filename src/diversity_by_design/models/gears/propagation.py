@@ -22,8 +22,9 @@ class Propagation(nn.Module):
     `convolve`. Their own way to pass messages is left out: `SGConv` normalises anew at every call and goes edge by
     edge, and the gradient through its product with a sparse matrix transposes that matrix anew at every step. The
     matrix here is constant, and its transposed is kept. For a convolution with its gradient on one core (20 neighbours,
-    64 features; ``benchmarks/graph_convolution.py``) `SGConv` takes NUM_SMALL times as long for 1,328 genes and
-    NUM_LARGE times for 8,192, and with the sparse matrix NUM_CSR times, to the same bits.
+    64 features; ``benchmarks/graph_convolution.py``) `SGConv` takes 4 to 7 times as long for 1,328 genes and 17 times
+    for 8,192; given the sparse matrix it comes to the same bits in twice the time. Its batches of graphs are for graphs
+    that differ from cell to cell; here all cells share one.
 
     The matrices are not part of the state dict.
     """
