@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 from tqdm import tqdm
@@ -21,28 +22,26 @@ from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.datasets.gene_ontology import graph_source
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.gears import (
-    Graph,
-    TrainingOptions,
-    coexpression_graph,
-    make_splits,
-    perturbation_graph,
-    require_packages,
-)
+from diversity_by_design.graphs.coexpression import coexpression_graph
+from diversity_by_design.graphs.graph import Graph
+from diversity_by_design.graphs.sources import perturbation_graph
+from diversity_by_design.models import MODELS
 from diversity_by_design.models.devices import available_devices, claim
+from diversity_by_design.models.gears.options import GEARSOptions
 from diversity_by_design.models.jobs import Job, JobResult, JobSetting, run_jobs
 from diversity_by_design.models.loss_choice import LossChoice
-from diversity_by_design.models.splits import Split, read_halves
+from diversity_by_design.models.splits import Split, make_splits, read_halves
 from diversity_by_design.paper.figures.training_curves import draw_training_curves
-from diversity_by_design.predictions import prediction_path, write_predictions
+from diversity_by_design.predictions import Prediction
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Outcome, executor
 from diversity_by_design.running.records import code_hash
 from diversity_by_design.running.results import ResultFolder
 
 NAME, TITLE = "4_train_gears", "Training of GEARS"
+MODEL = MODELS["gears"]
 LOSSES, LOSSES_OF_MEANS = "gears,mse,wmse", "mse,wmse"
-DEFAULTS = TrainingOptions()
+DEFAULTS = GEARSOptions()
 HALVES = (0, 1)
 TRAINING = "How models are trained"
 
@@ -93,7 +92,7 @@ GraphOption = Annotated[
         metavar="FILE",
     ),
 ]
-EpochsOption = Annotated[int, option("--epochs", "Epochs.", min=1)]
+EpochsOption = Annotated[int, option("--epochs", "Epochs; cell-gears' own default is 20.", min=1)]
 BatchSizeOption = Annotated[int, option("--batch-size", "Cells (with --pseudobulk: perturbations) of a batch.", min=2)]
 LearningRateOption = Annotated[float, option("--learning-rate", "Of Adam.")]
 DecayOption = Annotated[float, option("--learning-rate-decay", "Factor of the learning rate after each epoch.")]
@@ -167,10 +166,7 @@ def main(
     min_genes_per_cell: cli.MinGenesPerCellOption = None,
 ) -> None:
     """Train GEARS with each loss on both halves of a split, and predict what each model has not seen."""
-    try:
-        require_packages()
-    except ImportError as error:
-        raise InputError(str(error)) from error
+    MODEL.require_packages()
     options = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -190,10 +186,10 @@ def main(
     losses = losses or (LOSSES_OF_MEANS if pseudobulk else LOSSES)
     names = list(dict.fromkeys(LossChoice.parse(name.strip()).name for name in losses.split(",")))
     for name in names:
-        TrainingOptions(loss=name, **options)
+        GEARSOptions(loss=name, **options)
     # The workers of a cluster see to their own GPUs.
     devices = available_devices(device) if scheduler is None else []
-    jobs = [Job(name, half, number) for number in range(seed, seed + seeds) for name in names for half in HALVES]
+    jobs = [Job(MODEL, name, half, number) for number in range(seed, seed + seeds) for name in names for half in HALVES]
 
     prepared = datasets.load(
         dataset,
@@ -242,7 +238,7 @@ def main(
     describe(folder, splits, ontology, edges)
     # On a cluster, GPUs are the workers'.
     with claim(device if scheduler is None else "cpu") as here:
-        coexpression = tuple(
+        coexpression = [
             coexpression_graph(
                 cells.X,
                 cells.var_names,
@@ -250,13 +246,12 @@ def main(
                 device=here,
             )
             for part in splits
-        )
+        ]
     setting = JobSetting(
         data=prepared.path.resolve(),
         checksum=prepared.checksum,
         splits=splits,
-        ontology=ontology,
-        coexpression=coexpression,
+        graphs=tuple({"ontology": ontology, "coexpression": of_half} for of_half in coexpression),
         options=options,
         folder=folder.path.resolve(),
         device=device,
@@ -338,7 +333,10 @@ def write_results(
     folder.table("jobs", job_table(jobs, outcomes), caption="What became of each job.", show=True)
     if done:
         history = pd.concat(
-            [result.history.assign(loss=job.loss, half=job.half, seed=job.seed) for job, result in done.items()],
+            [
+                result.history.assign(predictor=job.predictor, loss=job.loss, half=job.half, seed=job.seed)
+                for job, result in done.items()
+            ],
             ignore_index=True,
         )
         folder.figure(
@@ -356,17 +354,16 @@ def write_results(
     predictions = folder.path / "predictions"
     for loss, seed in dict.fromkeys((job.loss, job.seed) for job in done):
         parts = [(job, done[job].predictions) for job in done if (job.loss, job.seed) == (loss, seed)]
-        half = [job.half for job, part in parts for _ in range(len(part))]
-        write_predictions(
-            prediction_path(predictions, loss, seed),
-            pd.concat([part for _, part in parts]),
-            half,
+        Prediction(
+            model=MODEL.name,
             loss=loss,
             seed=seed,
             task=setting.splits[0].task,
-            dataset_checksum=setting.checksum,
             run=setting.identity(*HALVES),
-        )
+            dataset_checksum=setting.checksum,
+            expression=pd.concat([part for _, part in parts]),
+            half=np.array([job.half for job, part in parts for _ in range(len(part))]),
+        ).write(predictions)
 
 
 def job_table(jobs: list[Job], outcomes: dict[Job, Outcome]) -> pd.DataFrame:

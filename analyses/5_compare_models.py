@@ -25,10 +25,9 @@ from diversity_by_design.paper.analysis import Run, script
 from diversity_by_design.paper.claims import Evidence, check_claims
 from diversity_by_design.paper.figures import baseline_metrics, deg_count_groups, duplicate_strength
 from diversity_by_design.paper.figures import model_comparison as model_figures
-from diversity_by_design.paper.model_comparison import MSE, WMSE
+from diversity_by_design.paper.model_comparison import MSE, PREFIX, WMSE
 from diversity_by_design.predictions import (
     FOLDER,
-    PREFIX,
     Prediction,
     predicted_by_all,
     prediction_checksums,

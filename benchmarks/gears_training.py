@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,7 +169,7 @@ def our_targets(data: Data, model: Any, device: str) -> list[Any]:
         targets.append(
             Target(
                 role,
-                model.perturbation_index(names),
+                partial(model.predict_changes, model.perturbation_index(names)),
                 torch.as_tensor(changes, dtype=torch.float32, device=device),
                 torch.as_tensor(top, device=device),
             )
@@ -178,13 +179,14 @@ def our_targets(data: Data, model: Any, device: str) -> list[Any]:
 
 def train_ours(data: Data, model: Any, loss: Any, training_set: Any, device: str) -> None:
     """Our training loop, for an epoch."""
-    from diversity_by_design.models.options import TrainingOptions
+    from diversity_by_design.models.gears.fitting import cell_losses
+    from diversity_by_design.models.gears.options import GEARSOptions
     from diversity_by_design.models.training import train
 
     names = data.names
-    options = TrainingOptions(loss="gears", epochs=1, batch_size=BATCH_SIZE)
-    pairs, targets = model.perturbation_index(names), our_targets(data, model, device)
-    train(model, loss, training_set, names, pairs, targets, options)
+    options = GEARSOptions(loss="gears", epochs=1, batch_size=BATCH_SIZE)
+    losses = partial(cell_losses, model, loss, model.perturbation_index(names))
+    train(model, losses, training_set, names, our_targets(data, model, device), options)
 
 
 def time_ours_epoch(data: Data, device: str) -> float:

@@ -9,11 +9,10 @@ from examples import make_expression
 from diversity_by_design import PerturbationStatistics
 from diversity_by_design.errors import InputError
 from diversity_by_design.predictions import (
+    Prediction,
     predicted_by_all,
     prediction_checksums,
-    prediction_path,
     read_predictions,
-    write_predictions,
 )
 
 CHECKSUM = "ab" * 32
@@ -29,11 +28,14 @@ def table(statistics, labels=("P0+P1", "P2", "P1")) -> pd.DataFrame:
     return pd.DataFrame(values, index=list(labels), columns=statistics.genes)
 
 
-def write(folder, expression, loss="mse", seed=0, **others):
+def write(folder, expression, loss="mse", seed=0, model="gears", **others):
     arguments = {"half": np.arange(len(expression)) % 2, "task": "unseen", "run": "A", "dataset_checksum": CHECKSUM}
-    path = prediction_path(folder, loss, seed)
-    write_predictions(path, expression, loss=loss, seed=seed, **arguments | others)
-    return path
+    prediction = Prediction(model=model, loss=loss, seed=seed, expression=expression, **arguments | others)
+    return prediction.write(folder)
+
+
+def facts(adata) -> dict:
+    return adata.uns["prediction"]
 
 
 def edit(path, change) -> None:
@@ -45,10 +47,10 @@ def edit(path, change) -> None:
 def test_what_was_written_is_read_again_by_label(statistics, tmp_path):
     expression = table(statistics)
     path = write(tmp_path, expression, loss="wmse^0.5", seed=3, run="20 epochs")
-    assert path.name == "wmse-power0.5_seed3.h5ad"
+    assert path.name == "gears_wmse-power0.5_seed3.h5ad"
     (found,) = read_predictions(tmp_path, statistics, CHECKSUM)
     assert (found.loss, found.seed, found.task, found.predictor) == ("wmse^0.5", 3, "unseen", "gears_wmse^0.5")
-    assert found.run == "20 epochs"
+    assert (found.model, found.run, found.dataset_checksum) == ("gears", "20 epochs", CHECKSUM)
     assert found.labels.tolist() == ["P0+P1", "P2", "P1"]
     assert found.half.tolist() == [0, 1, 0]
     aligned = found.aligned(statistics.labels)
@@ -64,8 +66,40 @@ def test_file_is_as_documented_for_other_readers(statistics, tmp_path):
     assert adata.X.dtype == np.float32
     assert adata.obs["is_combination"].tolist() == [True, False, False]
     assert adata.var_names.tolist() == statistics.genes.tolist()
-    facts = {"loss": "mse", "seed": 0, "task": "unseen", "run": "A", "dataset_checksum": CHECKSUM}
-    assert dict(adata.uns["gears"]) == facts
+    expected = {"model": "gears", "loss": "mse", "seed": 0, "task": "unseen", "run": "A", "dataset_checksum": CHECKSUM}
+    assert dict(facts(adata)) == expected
+
+
+def test_a_model_without_a_choice_of_losses_has_its_own_name(statistics, tmp_path):
+    path = write(tmp_path, table(statistics), loss=None, model="scgpt")
+    assert path.name == "scgpt_seed0.h5ad"
+    write(tmp_path, table(statistics), loss="wmse")
+    write(tmp_path, table(statistics), loss="wmse", model="decoder")
+    found = read_predictions(tmp_path, statistics, CHECKSUM)
+    assert [one.predictor for one in found] == ["decoder_wmse", "gears_wmse", "scgpt"]
+    assert [(one.model, one.loss) for one in found] == [("decoder", "wmse"), ("gears", "wmse"), ("scgpt", None)]
+
+
+def test_files_that_name_no_model_are_of_gears(statistics, tmp_path):
+    """As they were written before there were other models, with combinations in any order."""
+
+    def old(adata):
+        adata.uns["gears"] = {name: value for name, value in adata.uns.pop("prediction").items() if name != "model"}
+        adata.obs_names = ["P1+P0", "P2", "P1+ctrl"]
+
+    edit(write(tmp_path, table(statistics)), old)
+    (found,) = read_predictions(tmp_path, statistics, CHECKSUM)
+    assert (found.model, found.loss, found.predictor) == ("gears", "mse", "gears_mse")
+    assert found.labels.tolist() == ["P0+P1", "P2", "P1"]
+    np.testing.assert_array_equal(found.aligned(pd.Index(["P0+P1"]))[0], table(statistics).iloc[0].astype(np.float32))
+
+
+def test_labels_are_written_in_canonical_form(statistics, tmp_path):
+    write(tmp_path, table(statistics, ["P1+P0", "P2+control", "P1"]))
+    (found,) = read_predictions(tmp_path, statistics, CHECKSUM)
+    assert found.labels.tolist() == ["P0+P1", "P2", "P1"]
+    with pytest.raises(InputError, match=r"more than once: P0\+P1"):
+        write(tmp_path, table(statistics, ["P1+P0", "P2", "P0+P1"]))
 
 
 def test_losses_come_in_a_fixed_order_and_files_being_written_are_passed_over(statistics, tmp_path):
@@ -98,17 +132,23 @@ def test_checksums_tell_when_a_file_changes(statistics, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a.uns["gears"].update(dataset_checksum="cd" * 32), r"another data set.*cdcdcdcdcdcd, here abab"),
+        (
+            lambda a: facts(a).update(dataset_checksum="cd" * 32),
+            r"another data set.*cdcdcdcdcdcd, here abab",
+        ),
         (lambda a: a[:, 1:].copy(), r"1 are missing \(gene0\), 0 are unknown \(none\); all 12"),
-        (lambda a: a[:, ::-1].copy(), "genes in another order"),
+        (lambda a: a[:, ::-1].copy(), "in another order: 0 are missing"),
         (lambda a: setattr(a, "obs_names", ["P2", "XY1", "P1"]), r"1 pert.*: XY1; it has P0"),
         (lambda a: setattr(a, "obs_names", ["P2", "P2", "P1"]), "occur more than once: P2"),
-        (lambda a: a.X.__setitem__((1, 2), np.nan), r"1 prediction\(s\) that are not finite, the first nan for 'P2'"),
-        (lambda a: a.uns["gears"].update(task="pairs"), "task is 'pairs'; it must be one of: combinations, unseen"),
-        (lambda a: a.uns["gears"].update(loss="wmse^x"), "'x' is no power"),
-        (lambda a: a.uns["gears"].pop("seed") and None, "no file of predictions.*'seed'.*loss, seed, task"),
-        (lambda a: a.uns["gears"].pop("run") and None, "no file of predictions.*'run'.*loss, seed, task, run, dataset"),
-        (lambda a: a.uns.pop("gears") and None, "no file of predictions"),
+        (lambda a: a.X.__setitem__((1, 2), np.nan), r"1 value\(s\) that are not finite, the first nan for 'P2'"),
+        (
+            lambda a: facts(a).update(task="pairs"),
+            "task is 'pairs'; it must be one of: combinations, unseen",
+        ),
+        (lambda a: facts(a).update(loss="wmse^x"), "'x' is no power"),
+        (lambda a: facts(a).pop("seed") and None, "no file of predictions.*'seed'.*model, task, run"),
+        (lambda a: facts(a).pop("run") and None, "no file of predictions.*'run'.*model, task, run, dataset"),
+        (lambda a: a.uns.pop("prediction") and None, "no file of predictions"),
         (lambda a: a.obs.__delitem__("half"), r"no file of predictions.*obs\['half'\]"),
     ],
 )
@@ -117,7 +157,7 @@ def test_what_is_not_of_this_data_set_is_refused_by_name(change, message, statis
     edit(path, change)
     with pytest.raises(InputError, match=message) as error:
         read_predictions(tmp_path, statistics, CHECKSUM)
-    assert "mse_seed0.h5ad" in str(error.value) or "no power" in message
+    assert "mse_seed0.h5ad" in str(error.value)
 
 
 def test_a_damaged_file_is_named(statistics, tmp_path):
@@ -130,7 +170,7 @@ def test_two_files_of_one_loss_and_seed_or_two_tasks_are_refused(statistics, tmp
     path = write(tmp_path, table(statistics))
     path.rename(tmp_path / "copy.h5ad")
     write(tmp_path, table(statistics))
-    with pytest.raises(InputError, match=r"copy\.h5ad, mse_seed0\.h5ad are all of loss 'mse' and seed 0"):
+    with pytest.raises(InputError, match=r"copy\.h5ad, gears_mse_seed0\.h5ad are all of gears_mse, seed 0"):
         read_predictions(tmp_path, statistics, CHECKSUM)
     (tmp_path / "copy.h5ad").unlink()
     write(tmp_path, table(statistics), loss="wmse", task="combinations")
@@ -142,14 +182,18 @@ def test_files_of_different_runs_are_refused_and_told_apart(statistics, tmp_path
     write(tmp_path, table(statistics), loss="gears", run="20 epochs")
     write(tmp_path, table(statistics), loss="mse", run="5 epochs")
     write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
-    files = r"2 runs.*\(gears_seed0\.h5ad, wmse_seed0\.h5ad of run '20 epochs'; mse_seed0\.h5ad of run '5 epochs'\)"
-    with pytest.raises(InputError, match=f"{files}; keep those of one run .* move .* away, or run analysis 4 again"):
+    files = (
+        r"gears_gears_seed0\.h5ad, gears_wmse_seed0\.h5ad of run '20 epochs'; gears_mse_seed0\.h5ad of run '5 epochs'"
+    )
+    with pytest.raises(
+        InputError, match=f"2 runs.*{files}.*keep those of one run .* move .* away, or run analysis 4 again"
+    ):
         read_predictions(tmp_path, statistics, CHECKSUM)
     # What the runs are called says more than that a loss and seed are there twice.
-    (tmp_path / "mse_seed0.h5ad").unlink()
+    (tmp_path / "gears_mse_seed0.h5ad").unlink()
     write(tmp_path, table(statistics), loss="wmse", run="5 epochs").rename(tmp_path / "copy.h5ad")
     write(tmp_path, table(statistics), loss="wmse", run="20 epochs")
-    with pytest.raises(InputError, match=r"2 runs.*\(copy\.h5ad of run '5 epochs'; gears_seed0"):
+    with pytest.raises(InputError, match=r"2 runs.*\(copy\.h5ad of run '5 epochs'; gears_gears_seed0"):
         read_predictions(tmp_path, statistics, CHECKSUM)
     (tmp_path / "copy.h5ad").unlink()
     assert [one.loss for one in read_predictions(tmp_path, statistics, CHECKSUM)] == ["gears", "wmse"]
@@ -159,9 +203,9 @@ def test_what_cannot_be_right_is_not_written(statistics, tmp_path):
     good = table(statistics)
     for expression, others, message in (
         (good.where(good < 3), {}, "not finite"),
-        (good.iloc[:0], {}, "predicts no perturbation"),
+        (good.iloc[:0], {}, r"0 perturbations, half of shape \(0,\)"),
         (good.iloc[[0, 0]], {}, r"more than once: P0\+P1"),
-        (good, {"half": [0, 1]}, r"half has shape \(2,\); expected \(3,\)"),
+        (good, {"half": [0, 1]}, r"3 perturbations, half of shape \(2,\)"),
         (good, {"task": "both"}, "task is 'both'"),
         (good, {"loss": "wmse^"}, "'' is no power"),
     ):

@@ -1,4 +1,4 @@
-"""docs/where.md: every equation, table and figure of the paper is there, and every file and name that it gives exists."""
+"""docs/where.md: every equation, table and figure of the paper is there; every file and name that it gives exists."""
 
 import ast
 import re

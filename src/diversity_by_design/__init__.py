@@ -71,7 +71,7 @@ __getattr__, __dir__ = lazy_names(
         "deg_scores": "degs",
         "deg_weights": "degs",
         "gears": "gears:",
-        "losses": "models.losses:",
+        "losses": "models",
         "metrics": "metrics:",
         "models": "models:",
         "score": "scoring",

@@ -92,6 +92,9 @@ class Registry(Mapping[str, Row], Generic[Row]):
             raise InputError(f"{self.what}s: {what}; give each once: {listed(self, 30)}")
         return rows
 
+    def __repr__(self) -> str:
+        return f"<{self.what}s: {', '.join(self)}>"
+
     def __getitem__(self, name: str) -> Row:
         if name not in self._rows:
             near = get_close_matches(str(name), self._rows, n=1)

@@ -139,9 +139,9 @@ def test_training_says_what_it_left_out_and_tests_every_other_perturbation_once(
     assert sorted(tested) == [f"P{number}" for number in range(6)]
     assert set(pd.read_csv(folder / "jobs.csv")["status"]) == {"done"}
     assert sorted(path.name for path in (folder / "predictions").iterdir()) == [
-        "gears_seed0.h5ad",
-        "mse_seed0.h5ad",
-        "wmse_seed0.h5ad",
+        "gears_gears_seed0.h5ad",
+        "gears_mse_seed0.h5ad",
+        "gears_wmse_seed0.h5ad",
     ]
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from diversity_by_design.datasets import writing
-from diversity_by_design.datasets.writing import write_anndata, write_prepared
+from diversity_by_design.datasets.writing import write_prepared
 from diversity_by_design.errors import InputError
+from diversity_by_design.running import hdf5
+from diversity_by_design.running.hdf5 import write_anndata
 
 
 def tables(n_cells=200, n_genes=50):
@@ -35,9 +36,9 @@ def full_disk(monkeypatch):
             if not taken:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             room -= taken
-            return super(writing._PatientFile, self).write(view[:taken])
+            return super(hdf5.PatientFile, self).write(view[:taken])
 
-        monkeypatch.setattr(writing._PatientFile, "put", put)
+        monkeypatch.setattr(hdf5.PatientFile, "put", put)
 
     return limit
 

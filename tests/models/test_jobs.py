@@ -7,11 +7,12 @@ torch = pytest.importorskip("torch")
 
 from small_gears import COMBINATIONS, SINGLES, ontology, ring, screen  # noqa: E402
 
-from diversity_by_design.gears import load, make_splits  # noqa: E402
+from diversity_by_design.models import MODELS, load, make_splits  # noqa: E402
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs  # noqa: E402
+from diversity_by_design.running.checksum import sha256  # noqa: E402
 from diversity_by_design.running.executors import executor  # noqa: E402
 
-JOBS = [Job(loss, half, 0) for loss in ("mse", "wmse^0.5") for half in (0, 1)]
+JOBS = [Job(MODELS["gears"], loss, half, 0) for loss in ("mse", "wmse^0.5") for half in (0, 1)]
 
 
 def setting(folder, **changes) -> JobSetting:
@@ -21,10 +22,9 @@ def setting(folder, **changes) -> JobSetting:
     graph = ring(list(cells.var_names))
     values = {
         "data": path,
-        "checksum": "of the data",
+        "checksum": sha256(path),
         "splits": make_splits("combinations", [*SINGLES, *COMBINATIONS], seed=0),
-        "ontology": ontology(),
-        "coexpression": (graph, graph),
+        "graphs": ({"ontology": ontology(), "coexpression": graph},) * 2,
         "options": {"epochs": 2, "batch_size": 8, "hidden_size": 8},
         "folder": folder,
         "device": "cpu",
@@ -51,15 +51,15 @@ def test_results_do_not_depend_on_where_jobs_run_and_every_combination_is_tested
         saved = load(tmp_path / "two" / "models" / f"{job.name}.safetensors")
         labels = one[job].value.predictions.index
         pd.testing.assert_frame_equal(saved.predict(labels), one[job].value.predictions)
-    tested = [label for half in (0, 1) for label in one[Job("mse", half, 0)].value.predictions.index]
+    tested = [label for half in (0, 1) for label in one[Job(MODELS["gears"], "mse", half, 0)].value.predictions.index]
     assert sorted(tested) == sorted(COMBINATIONS)
 
 
 def test_a_job_that_fails_is_reported_and_the_others_go_on(tmp_path):
     """The graph of one half is of other genes; a file that is no checkpoint lies where another job has its own."""
     cells = screen()
-    graph = ring(list(cells.var_names))
-    chosen = setting(tmp_path, coexpression=(graph, ring(list(cells.var_names[::-1]))))
+    graphs = [{"ontology": ontology(), "coexpression": ring(list(cells.var_names[::step]))} for step in (1, -1)]
+    chosen = setting(tmp_path, graphs=tuple(graphs))
     damaged = chosen.checkpoint(JOBS[2])
     damaged.parent.mkdir()
     damaged.write_text("nothing")
@@ -67,6 +67,13 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(tmp_path):
     assert not done[JOBS[0]].error
     assert "co-expression graph is of other genes" in done[JOBS[1]].error
     assert str(damaged) in done[JOBS[2]].error
+
+
+def test_data_that_were_prepared_anew_meanwhile_are_not_trained_on(tmp_path):
+    chosen = setting(tmp_path)
+    screen(seed=1).write_h5ad(chosen.data)
+    assert "processed.h5ad was prepared anew" in outcomes(JOBS[:1], chosen, 1)[JOBS[0]].error
+    assert not (tmp_path / "models").exists()
 
 
 def test_finished_jobs_are_not_trained_again(tmp_path):
@@ -84,7 +91,7 @@ def test_other_options_have_another_checkpoint(tmp_path):
             {},
             {"checksum": "of others"},
             {"options": {"epochs": 3}},
-            {"ontology": ring(SINGLES, 0.4)},
+            {"graphs": ({"ontology": ring(SINGLES, 0.4)},) * 2},
             {"threads": 2},
             {"code": "of another"},
         )

@@ -37,27 +37,26 @@ def with_other_test_cells(seed: int) -> PerturbationStatistics:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("gears", LossChoice("gears", "gears", None, False, 1.0)),
-        ("mse", LossChoice("mse", "mse", None, False, 1.0)),
-        ("wmse", LossChoice("wmse", "wmse", "training", False, 1.0)),
-        ("wmse_all_cells", LossChoice("wmse_all_cells", "wmse", "all_cells", False, 1.0)),
-        ("wmse_released", LossChoice("wmse_released", "wmse", "all_cells", True, 1.0)),
-        ("wmse^0", LossChoice("wmse^0", "wmse", "training", False, 0.0)),
-        ("wmse^0.50", LossChoice("wmse^0.5", "wmse", "training", False, 0.5)),
-        ("wmse^1.0", LossChoice("wmse", "wmse", "training", False, 1.0)),
-        ("wmse_all_cells^2", LossChoice("wmse_all_cells^2", "wmse", "all_cells", False, 2.0)),
-        ("wmse^1e-3", LossChoice("wmse^0.001", "wmse", "training", False, 0.001)),
+        ("gears", ("gears", "gears", 1.0)),
+        ("mse", ("mse", "mse", 1.0)),
+        ("wmse", ("wmse", "wmse", 1.0)),
+        ("wmse_all_cells", ("wmse_all_cells", "wmse_all_cells", 1.0)),
+        ("wmse_released", ("wmse_released", "wmse_released", 1.0)),
+        ("wmse^0", ("wmse^0", "wmse", 0.0)),
+        ("wmse^0.50", ("wmse^0.5", "wmse", 0.5)),
+        ("wmse^1.0", ("wmse", "wmse", 1.0)),
+        ("wmse_all_cells^2", ("wmse_all_cells^2", "wmse_all_cells", 2.0)),
+        ("wmse^1e-3", ("wmse^0.001", "wmse", 0.001)),
     ],
 )
 def test_names(name, expected):
     choice = LossChoice.parse(name)
-    assert choice == expected
+    assert (choice.name, choice.base, choice.power) == expected
     assert LossChoice.parse(choice.name) == choice
-    assert choice.file_name == choice.name.replace("^", "-power")
-    assert "^" not in choice.file_name
 
 
 @given(st.floats(0, 1e6))
+@settings(deadline=None)
 def test_every_power_keeps_its_value_and_a_name_of_its_own(power):
     choice = LossChoice.parse(f"wmse^{power}")
     assert choice.power == power
@@ -73,15 +72,15 @@ def test_unknown_names_list_those_allowed(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wmse^", "'wmse\\^': the power is ''; expected a number of 0 or more"),
-        ("wmse^-1", "the power is '-1'"),
-        ("wmse^inf", "the power is 'inf'"),
-        ("wmse^nan", "the power is 'nan'"),
-        ("wmse^two", "the power is 'two'"),
-        ("wmse^2^3", "the power is '2\\^3'"),
-        ("mse^2", "the loss 'mse' has no weights to raise"),
-        ("gears^2", "the loss 'gears' has no weights to raise"),
-        ("wmse_released^2", "those of 'wmse_all_cells\\^2'"),
+        ("wmse^", "'wmse\\^': '' is no power; expected a number"),
+        ("wmse^-1", "the power is -1"),
+        ("wmse^inf", "the power is inf"),
+        ("wmse^nan", "the power is nan"),
+        ("wmse^two", "'two' is no power"),
+        ("wmse^2^3", "'2\\^3' is no power"),
+        ("mse^2", "'mse' has no powers; .*wmse\\^POWER"),
+        ("gears^2", "'gears' has no powers"),
+        ("wmse_released^2", "'wmse_released' has no powers; .*wmse_all_cells\\^POWER"),
     ],
 )
 def test_powers_that_are_none(name, message):
@@ -196,6 +195,13 @@ class TestModules:
         assert loss.labels == (*TRAINING, "control")
         assert loss.rows(["control", "P0"]).tolist() == [4, 1]
 
+    def test_labels_may_be_written_in_any_form(self, name):
+        loss = build_loss(LossChoice.parse(name), STATS, ["P1+P0", "P3+ctrl", "P0", "P1"])
+        expected = build_loss(LossChoice.parse(name), STATS, ["P0+P1", "P3", "P0", "P1"])
+        assert loss.labels == expected.labels == ("P0+P1", "P3", "P0", "P1", "control")
+        for ours, theirs in zip(loss.buffers(), expected.buffers(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
     def test_value(self, name):
         import torch
 
@@ -203,7 +209,7 @@ class TestModules:
         rng = np.random.default_rng(0)
         names = [*TRAINING, "control"] * 2
         prediction, target = rng.exponential(1, (2, len(names), N_GENES))
-        weights = None if choice.weights_from is None else weights_of(name)
+        weights = None if name in ("gears", "mse") else weights_of(name)
         if name == "gears":
             terms = []
             for label in dict.fromkeys(names):

@@ -1,6 +1,7 @@
 """Losses as torch modules: against plain loops, in every type of number, compiled, on a GPU; bad input."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,7 +246,7 @@ HALF = [0.5, 0.5]
         ([[np.inf, 0], HALF], ["A", "B"], "must be finite"),
         ([[0.0, 0.0], HALF], ["A", "B"], "sum to one .* A do not .the first to 0"),
         ([HALF, HALF], ["A"], "1 labels for 2 rows"),
-        ([HALF, HALF], ["A", "A"], "labels occur more than once: A"),
+        ([HALF, HALF], ["A", "A"], "labels: 1 .* more than once: A"),
         ([[HALF]], None, "shape (1, 1, 2); expected (labels, genes) or (genes,)"),
         (np.ones((0, 2)), None, "shape (0, 2)"),
     ],
@@ -292,6 +293,51 @@ def test_refuses_a_batch(kind):
     ):
         with pytest.raises(InputError, match=message):
             loss(*arguments)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_may_be_written_in_any_form(kind):
+    loss = make_losses()[kind]
+    assert loss.rows(["B+A", "A+ctrl", "control+B", "A+B"]).tolist() == [1, 3, 0, 1]
+    prediction, target, _ = make_batch(n_cells=2)
+    expected = loss(prediction, target, torch.tensor([1, 3]))
+    assert loss(prediction, target, ["B+A", "A+ctrl"]) == expected
+    assert loss(prediction, target, pd.Series(["B+A", "ctrl+A"], index=[7, 8])) == expected
+
+
+def test_labels_of_a_loss_are_canonical():
+    loss = WMSELoss([HALF, [0.25, 0.75]], ["B+A", "A+ctrl"])
+    assert loss.labels == ("A+B", "A")
+    assert loss.rows(["A", "B+A"]).tolist() == [1, 0]
+    with pytest.raises(InputError, match=r"labels: 1 .* more than once: A\+B"):
+        WMSELoss([HALF, HALF], ["A+B", "B+A"])
+
+
+def test_rows_of_labelled_weights_are_found_by_name():
+    rows = make_weights(np.random.default_rng(0))
+    frame = pd.DataFrame(rows, index=["B+ctrl", "B+A", "control", "A"])
+    assert WMSELoss(frame).labels == tuple(LABELS)
+    loss = WMSELoss(frame, ["A", "control", "A+B"])
+    np.testing.assert_allclose(loss.weights.numpy(), rows[[3, 2, 1]], rtol=1e-6)
+    with pytest.raises(InputError, match="weights has no row for C, D; it has 4 rows: B, A\\+B"):
+        WMSELoss(frame, ["A", "C", "D"])
+    with pytest.raises(InputError, match="no row for A, B; it has 2 rows: 0, 1"):
+        WMSELoss(pd.DataFrame([HALF, HALF]), ["A", "B"])
+
+
+def test_labelled_arguments_of_the_gears_loss_are_found_by_name():
+    expressed = pd.DataFrame([[True, False], [True, True]], index=["A", "control"], columns=["g", "h"])
+    loss = GEARSLoss(expressed, pd.Series([2.0, 1.0], index=["h", "g"]), ["control", "A"])
+    assert loss.is_expressed.tolist() == [[True, True], [True, False]]
+    assert loss.control_mean.tolist() == [1.0, 2.0]
+    with pytest.raises(InputError, match="control_mean has no row for h; it has 1 rows: g"):
+        GEARSLoss(expressed, pd.Series([1.0], index=["g"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_may_be_any_tensor(dtype):
+    weights = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=dtype, requires_grad=True)
+    assert WMSELoss(weights, ["A", "B"]).weights.tolist() == [[0.5, 0.5], [0.25, 0.75]]
 
 
 def test_unknown_names():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.paper import comparison
 from diversity_by_design.paper import model_comparison as models
 from diversity_by_design.paper.claims import CHECKS, Evidence, check_claims
-from diversity_by_design.predictions import FOLDER, Prediction, prediction_path, write_predictions
+from diversity_by_design.predictions import FOLDER, Prediction
 from diversity_by_design.running.results import ResultFolder
 
 CLAIMS = pd.read_csv(ROOT / "analyses" / "paper_reference" / "claims.csv")
@@ -35,8 +36,8 @@ def shrunken(stats, share, loss="mse", seed=0, labels=None) -> Prediction:
     labels = stats.labels if labels is None else pd.Index(labels)
     truth = stats.mean[stats.labels.get_indexer(labels)]
     values = stats.perturbed_mean + share * (truth - stats.perturbed_mean)
-    half = np.zeros(len(labels), np.int64)
-    return Prediction(loss, seed, "unseen", "run", labels, values.astype(np.float32), half)
+    expression = pd.DataFrame(values, index=labels, columns=stats.genes)
+    return Prediction("gears", loss, seed, "unseen", "run", "", expression, np.zeros(len(labels), np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_scores_are_told_apart_by_loss_and_seed(inputs, predictions, seed_scores
     model = seed_scores["predictor"].str.startswith("gears_")
     assert (seed_scores["seed"].notna() == model).all()
     one = seed_scores[(seed_scores["predictor"] == "gears_wmse") & (seed_scores["seed"] == 1)]
-    expected = np.square(stats.mean - predictions[3].expression).mean(axis=1)
+    expected = np.square(stats.mean - predictions[3].expression.to_numpy()).mean(axis=1)
     assert values(one, "gears_wmse", "mse")[stats.labels].to_numpy() == pytest.approx(expected, rel=1e-6)
 
 
@@ -377,16 +378,7 @@ def predict(screen, output, shares, task, keep) -> None:
     stats = PerturbationStatistics.from_anndata(read_expression(prepared.path))
     for (loss, seed), share in shares.items():
         one = shrunken(stats, share, loss, seed, [label for label in stats.labels if keep(label)])
-        write_predictions(
-            prediction_path(output / "own" / FOLDER, loss, seed),
-            pd.DataFrame(one.expression, index=one.labels, columns=stats.genes),
-            one.half,
-            loss=loss,
-            seed=seed,
-            task=task,
-            run=one.run,
-            dataset_checksum=prepared.checksum,
-        )
+        replace(one, task=task, dataset_checksum=prepared.checksum).write(output / "own" / FOLDER)
 
 
 def papers(figures) -> dict[str, str]:
@@ -399,7 +391,9 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     record, figures = analyse()
     assert papers(figures) == FIGURES | {"model_comparison": "8"}
     assert {table["name"] for table in record["tables"]} >= TABLES
-    assert list(record["parameters"]["predictions"]) == ["gears_seed0.h5ad", "mse_seed0.h5ad", "wmse_seed0.h5ad"]
+    assert list(record["parameters"]["predictions"]) == [
+        f"gears_{loss}_seed0.h5ad" for loss in ("gears", "mse", "wmse")
+    ]
     for about in figures.values():
         assert about["caption"] and not {"nan", "nan,", "nan."} & set(about["caption"].split())
     assert any("compared on 6 of 8 perturbations" in note for note in record["notes"])

@@ -13,13 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from diversity_by_design.datasets.annotations import ANNOTATIONS_FILE, TABLE, write_table
 from diversity_by_design.datasets.demo import DemoParameters
 from diversity_by_design.datasets.demo_effects import draw_effects, draw_genes
 from diversity_by_design.errors import InputError
-from diversity_by_design.graphs.annotations import TABLE, table_bytes
-from diversity_by_design.running.files import atomic_path
-
-ANNOTATIONS = "annotations.tsv.gz"
 
 # Share of the annotations that are missing, and wrong ones relative to the right ones.
 _MISSING = 0.15
@@ -72,10 +69,7 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
 
 def write_demo_annotations(folder: Path, seed: int) -> Path:
     """Write the annotations into the demo's folder, unless they are there, and return the file's path."""
-    path = folder / ANNOTATIONS
-    content = table_bytes(demo_annotations(seed))
-    if not path.exists() or path.read_bytes() != content:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+    path = folder / ANNOTATIONS_FILE
+    if write_table(path, demo_annotations(seed)):
         print(f"annotations of the demo data set's genes, which are synthetic (seed {seed}), are in {path}")
     return path

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from diversity_by_design.datasets.demo_annotations import ANNOTATIONS
+from diversity_by_design.datasets.annotations import (
+    ANNOTATIONS_FILE,
+    EDGES,
+    SYNONYMS,
+    SYNONYMS_FILE,
+    read_annotations,
+    table_header,
+    write_table,
+)
 from diversity_by_design.datasets.download import OTHER_MEANS, fetch
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.graphs.annotations import SYNONYMS, read_annotations, table_header, write_table
-from diversity_by_design.graphs.graph import EDGES
-from diversity_by_design.graphs.sources import SYNONYMS_FILE
 from diversity_by_design.running.files import atomic_path
 
 NAME = "gene_ontology"
@@ -65,7 +70,7 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
         not the one that was downloaded first. The disk is full or the folder cannot be written to.
     """
     folder = data_dir / NAME
-    path = folder / (ANNOTATIONS if source is Source.NCBI else EDGES_FILE)
+    path = folder / (ANNOTATIONS_FILE if source is Source.NCBI else EDGES_FILE)
     if path.exists() and not force:
         print(f"{path} is there already; --force downloads it anew")
         return path
@@ -81,7 +86,11 @@ def graph_source(data_dir: Path, dataset: str) -> Path | None:
         Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
         None if there are none of these.
     """
-    candidates = (data_dir / dataset / ANNOTATIONS, data_dir / NAME / ANNOTATIONS, data_dir / NAME / EDGES_FILE)
+    candidates = (
+        data_dir / dataset / ANNOTATIONS_FILE,
+        data_dir / NAME / ANNOTATIONS_FILE,
+        data_dir / NAME / EDGES_FILE,
+    )
     return next((path for path in candidates if path.exists()), None)
 
 
@@ -93,9 +102,9 @@ def _annotations(folder: Path, force: bool) -> Path:
     others = pd.DataFrame(sorted(annotations.synonyms.items()), columns=list(SYNONYMS))
     # The annotations last: that they are there says that all is done.
     write_table(folder / SYNONYMS_FILE, others)
-    write_table(folder / ANNOTATIONS, annotations.table)
+    write_table(folder / ANNOTATIONS_FILE, annotations.table)
     print(f"{annotations.text()} are in {folder}")
-    return folder / ANNOTATIONS
+    return folder / ANNOTATIONS_FILE
 
 
 def _edges(folder: Path, force: bool) -> Path:

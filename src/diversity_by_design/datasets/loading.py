@@ -13,10 +13,10 @@ from diversity_by_design.datasets.prepare import prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.datasets.writing import write_anndata
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import write_text
+from diversity_by_design.running.hdf5 import write_anndata
 
 PREPARED = "processed.h5ad"
 # Beside a prepared file: where its source is, so that it can be prepared again with other options.

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design import errors
+from diversity_by_design.datasets.annotations import EDGES
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.running.files import write_csv
 
-EDGES = ("source", "target", "importance")
 N_NEIGHBOURS = 20
 
 Ints = npt.NDArray[np.int64]
@@ -61,43 +59,33 @@ class Graph:
     def __post_init__(self) -> None:
         nodes = pd.Index(self.nodes)
         errors.unique_names(nodes, "gene", "graph")
-        object.__setattr__(self, "nodes", nodes)
-        ends = {name: np.asarray(getattr(self, name)) for name in ("source", "target")}
         weight = np.array(self.weight, dtype=np.float32)
-        lengths = {name: values.shape for name, values in {**ends, "weight": weight}.items()}
-        if weight.ndim != 1 or len(set(lengths.values())) > 1:
-            raise InputError(
-                f"graph: one source, target and weight are needed per edge, but their shapes are {lengths}"
-            )
-        for name, values in ends.items():
+        ends = [np.asarray(values) for values in (self.source, self.target)]
+        if weight.ndim != 1 or any(values.shape != weight.shape for values in ends):
+            shapes = [values.shape for values in ends]
+            raise InputError(f"graph: source, target and weight have the shapes {shapes}, {weight.shape}; one per edge")
+        for values in ends:
             if len(values) and not np.issubdtype(values.dtype, np.integer):
-                raise InputError(f"graph: {name} is of type {values.dtype}; expected whole numbers, positions of nodes")
+                raise InputError(f"graph: edges are of type {values.dtype}; expected whole numbers, positions of nodes")
             outside = (values < 0) | (values >= len(nodes))
             if outside.any():
                 raise InputError(
-                    f"graph: {name} of edge {int(np.argmax(outside))} is {values[outside][0]}; "
-                    f"expected a position among {len(nodes)} nodes, 0 to {len(nodes) - 1}"
+                    f"graph: an end of edge {int(np.argmax(outside))} is {values[outside][0]}; expected a position "
+                    f"among {len(nodes)} nodes, 0 to {len(nodes) - 1}"
                 )
-            ends[name] = np.array(values, dtype=np.int64)
-        source, target = ends["source"], ends["target"]
-
-        def edge(where: npt.NDArray[np.bool_]) -> str:
-            at = int(np.argmax(where))
-            return f"{nodes[source[at]]} -> {nodes[target[at]]}"
-
-        if (source == target).any():
-            raise InputError(f"graph: {edge(source == target)} goes from a gene to itself; leave such edges out")
-        wrong = ~(np.isfinite(weight) & (weight > 0))
-        if wrong.any():
-            raise InputError(
-                f"graph: the weight of {edge(wrong)} is {weight[wrong][0]}; expected a finite number greater than 0"
-            )
-        repeated = pd.Series(source * len(nodes) + target).duplicated().to_numpy()
-        if repeated.any():
-            raise InputError(f"graph: {int(repeated.sum())} edges occur more than once, such as {edge(repeated)}")
-        for name, values in (("source", source), ("target", target), ("weight", weight)):
-            values.flags.writeable = False
-            object.__setattr__(self, name, values)
+        source, target = (values.astype(np.int64) for values in ends)
+        for wrong, what in (
+            (source == target, "goes from a gene to itself; leave such edges out"),
+            (~(np.isfinite(weight) & (weight > 0)), "has a weight that is not finite and greater than 0"),
+            (pd.Series(source * len(nodes) + target).duplicated().to_numpy(), "occurs more than once"),
+        ):
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                raise InputError(f"graph: {nodes[source[at]]} -> {nodes[target[at]]} ({weight[at]:g}) {what}")
+        for array in (source, target, weight):
+            array.flags.writeable = False
+        for name, value in (("nodes", nodes), ("source", source), ("target", target), ("weight", weight)):
+            object.__setattr__(self, name, value)
 
     @property
     def n_edges(self) -> int:
@@ -108,10 +96,6 @@ class Graph:
         """One row per edge: `source`, `target` (names), `importance` (weight)."""
         values = (self.nodes.take(self.source), self.nodes.take(self.target), self.weight)
         return pd.DataFrame(dict(zip(EDGES, values, strict=True)))
-
-    def to_csv(self, path: Path) -> None:
-        """Write `to_frame` as CSV, which `read_graph` reads."""
-        write_csv(path, self.to_frame())
 
     @classmethod
     def from_edges(cls, frame: pd.DataFrame, nodes: Iterable[str]) -> Graph:

@@ -1,4 +1,4 @@
-"""Where the two graphs of GEARS come from: gene ontology terms or a table of edges, and expression."""
+"""Graphs of genes from gene ontology terms, or from a table of edges."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design import errors
+from diversity_by_design.datasets.annotations import (
+    EDGES,
+    SYNONYMS_FILE,
+    Annotations,
+    read_annotations,
+    read_columns,
+    resolve,
+    table_header,
+)
 from diversity_by_design.errors import InputError
-from diversity_by_design.graphs.annotations import Annotations, read_annotations, read_columns, resolve, table_header
-from diversity_by_design.graphs.coexpression import coexpression_graph
-from diversity_by_design.graphs.graph import EDGES, N_NEIGHBOURS, Graph, check_options, joined, strongest
+from diversity_by_design.graphs.graph import N_NEIGHBOURS, Graph, check_options, joined, strongest
 from diversity_by_design.labels import parts
 from diversity_by_design.statistics import PerturbationStatistics
 
-__all__ = ["Graph", "coexpression_graph", "covered", "gene_ontology_graph", "perturbation_graph", "read_graph"]
-
-SYNONYMS_FILE = "synonyms.tsv.gz"
 LEAST_JACCARD = 0.1
 
 # Pairs of genes looked at together.
 _PAIRS = 2**23
-
-
-def covered(nodes: Iterable[str], annotations: Annotations) -> pd.Index:
-    """Names among `nodes` that have annotations, by symbol or by another name; sorted."""
-    found, _ = resolve(nodes, annotations)
-    return pd.Index(sorted(found), dtype=object)
 
 
 def gene_ontology_graph(
@@ -48,7 +46,7 @@ def gene_ontology_graph(
     ----------
     annotations : Annotations
     nodes : names
-        Genes to join: those perturbed and those measured. See `covered` for which of them will be in the graph.
+        Genes to join: those perturbed and those measured.
     n_neighbours : int
         Most sources of a target: those of largest weight, and of these the first by name.
     threshold : float
@@ -78,7 +76,7 @@ def gene_ontology_graph(
     check_options(n_neighbours, threshold)
     names = list(nodes)
     errors.unique_names(names, "gene", "nodes of the graph")
-    symbol_of, _ = resolve(names, annotations)
+    symbol_of = resolve(names, annotations)
     index = pd.Index(sorted(symbol_of), dtype=object)
     incidence = _incidence(annotations, [symbol_of[name] for name in index])
     n_terms = np.diff(incidence.indptr)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,22 @@ from scipy import sparse
 from torch import Tensor
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.models.transfer import to_device
 
 IntArray = npt.NDArray[np.int64]
 
 # First number of the seeds of what is drawn.
 _CONTROLS, _ORDER, _CELLS = range(3)
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+    """A tensor on a device; the program does not wait for a GPU to finish what it is doing.
+
+    Only from page-locked memory can a GPU fetch values while the program goes on.
+    """
+    tensor = torch.from_numpy(values)
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Batch(NamedTuple):
@@ -26,17 +37,6 @@ class Batch(NamedTuple):
     controls: Tensor
     targets: Tensor
     labels: IntArray
-
-
-class TrainingSet(Protocol):
-    """A training set in batches, whose order depends on the seed and the epoch only."""
-
-    @property
-    def n_batches(self) -> int:
-        """Batches of an epoch."""
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Batches of this epoch."""
 
 
 class ExpressionRows:
@@ -72,8 +72,41 @@ class ExpressionRows:
         return out
 
 
-class SingleCells:
-    """Cells in random order, each with a control cell that was drawn for it; an incomplete last batch is left out.
+class TrainingSet(ABC):
+    """A training set in batches, in an order that depends on the seed and the epoch only.
+
+    An epoch has everything once per pass, each pass in an order of its own, without an incomplete last batch.
+
+    Parameters
+    ----------
+    size : int
+        Cells, or perturbations.
+    batch_size, passes, seed : int
+        See `TrainingOptions`.
+    """
+
+    def __init__(self, size: int, *, batch_size: int, passes: int, seed: int) -> None:
+        self._size, self._batch_size, self._passes, self._seed = size, batch_size, passes, seed
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch."""
+        return self._passes * self._size // self._batch_size
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Batches of this epoch."""
+        generator = np.random.default_rng([_ORDER, self._seed, epoch])
+        order = np.concatenate([generator.permutation(self._size) for _ in range(self._passes)])
+        for number in range(self.n_batches):
+            yield self.batch(order[number * self._batch_size : (number + 1) * self._batch_size])
+
+    @abstractmethod
+    def batch(self, chosen: IntArray) -> Batch:
+        """The batch of those chosen, by number."""
+
+
+class SingleCells(TrainingSet):
+    """Cells, each with a control cell that was drawn for it.
 
     Parameters
     ----------
@@ -108,30 +141,19 @@ class SingleCells:
             raise InputError(
                 f"{len(rows)} training cells do not fill a batch of {batch_size}; use a smaller batch_size"
             )
+        super().__init__(len(rows), batch_size=batch_size, passes=passes, seed=seed)
         self._expression, self._rows, self._labels = expression, rows, labels[rows]
-        self._batch_size, self._passes, self._seed = batch_size, passes, seed
         controls = np.flatnonzero(labels == control)
         drawn = controls[np.random.default_rng([_CONTROLS, seed]).integers(len(controls), size=len(rows))]
         self._controls = np.where(self._labels == control, rows, drawn)
 
-    @property
-    def n_batches(self) -> int:
+    def batch(self, chosen: IntArray) -> Batch:
         """See `TrainingSet`."""
-        return self._passes * len(self._rows) // self._batch_size
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """See `TrainingSet`."""
-        order = _order(len(self._rows), self._passes, self._seed, epoch)
-        for number in range(self.n_batches):
-            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            yield Batch(
-                self._expression.dense(self._controls[chosen]),
-                self._expression.dense(self._rows[chosen]),
-                self._labels[chosen],
-            )
+        controls, targets = (self._expression.dense(rows[chosen]) for rows in (self._controls, self._rows))
+        return Batch(controls, targets, self._labels[chosen])
 
 
-class Pseudobulk:
+class Pseudobulk(TrainingSet):
     """Means of perturbations instead of cells.
 
     The model predicts control expression plus what depends on the perturbation only. The gradient of a squared error
@@ -143,25 +165,17 @@ class Pseudobulk:
     means : float tensor (labels, genes)
         Mean expression, that of control in the last row.
     batch_size, passes, seed : int
-        See `TrainingOptions`.
+        See `TrainingOptions`; a batch has no more than all perturbations.
     """
 
     def __init__(self, means: Tensor, *, batch_size: int, passes: int, seed: int) -> None:
+        super().__init__(len(means), batch_size=min(batch_size, len(means)), passes=passes, seed=seed)
         self._means = means
-        self._batch_size, self._passes, self._seed = min(batch_size, len(means)), passes, seed
 
-    @property
-    def n_batches(self) -> int:
+    def batch(self, chosen: IntArray) -> Batch:
         """See `TrainingSet`."""
-        return self._passes * len(self._means) // self._batch_size
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """See `TrainingSet`."""
-        order = _order(len(self._means), self._passes, self._seed, epoch)
-        for number in range(self.n_batches):
-            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            targets = self._means[to_device(chosen, self._means.device)]
-            yield Batch(self._means[-1].expand_as(targets), targets, chosen)
+        targets = self._means[to_device(chosen, self._means.device)]
+        return Batch(self._means[-1].expand_as(targets), targets, chosen)
 
 
 def _chosen(labels: IntArray, most: int | None, seed: int) -> IntArray:
@@ -172,9 +186,3 @@ def _chosen(labels: IntArray, most: int | None, seed: int) -> IntArray:
     counts = np.bincount(labels[order])
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(order if most is None else order[place < most])
-
-
-def _order(size: int, passes: int, seed: int, epoch: int) -> IntArray:
-    """Order of an epoch: everything once per pass, each pass in an order of its own."""
-    generator = np.random.default_rng([_ORDER, seed, epoch])
-    return np.concatenate([generator.permutation(size) for _ in range(passes)])

@@ -32,17 +32,12 @@ class _Gpu:
 
 
 def available_devices(kind: str) -> list[str]:
-    """Devices of a kind that this process can use.
+    """Devices of a kind that this process can use, by their names for torch; at least one.
 
     Parameters
     ----------
     kind : "cpu", "cuda" or "cuda:N"
         With "cuda" all GPUs that torch sees, with "cuda:1" that one.
-
-    Returns
-    -------
-    list of str
-        Names for torch; at least one.
 
     Raises
     ------
@@ -74,7 +69,6 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     Yields
     ------
     str
-        Device, such as "cuda:0".
 
     Raises
     ------

@@ -1,35 +1,43 @@
-"""A comparison of losses as independent jobs: one model for each loss, half of the split and seed."""
+"""A comparison of models as independent jobs: one for each model, loss, half of the split and seed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.graphs.graph import Graph
-from diversity_by_design.models.loss_choice import LossChoice
+from diversity_by_design.models.devices import claim
+from diversity_by_design.models.protocol import Log, Model, Progress
+from diversity_by_design.models.registry import fit
 from diversity_by_design.models.splits import Split
+from diversity_by_design.predictions import file_stem, predictor_name
+from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Executor, Outcome
-
-if TYPE_CHECKING:
-    from diversity_by_design.models.training import Log
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model to train: with which loss, for which half of the tested perturbations, from which seed."""
+    """A model to fit: with which loss (None: it has no choice), for which half of what is tested, from which seed."""
 
-    loss: str
+    model: Model
+    loss: str | None
     half: int
     seed: int
+
+    @property
+    def predictor(self) -> str:
+        """What the model is called in tables and figures."""
+        return predictor_name(self.model.name, self.loss)
 
     @property
     def name(self) -> str:
@@ -37,10 +45,11 @@ class Job:
 
         Examples
         --------
-        >>> Job("wmse^0.5", 1, 0).name
-        'wmse-power0.5_half1_seed0'
+        >>> from diversity_by_design.models import MODELS
+        >>> Job(MODELS["gears"], "wmse^0.5", 1, 0).name
+        'gears_wmse-power0.5_half1_seed0'
         """
-        return f"{LossChoice.parse(self.loss).file_name}_half{self.half}_seed{self.seed}"
+        return f"{file_stem(self.model.name, self.loss)}_half{self.half}_seed{self.seed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +64,16 @@ class JobSetting:
         Of that file.
     splits : pair of Split
         Halves 0 and 1.
-    ontology : Graph
-    coexpression : pair of Graph
-        Of the training cells of either half.
+    graphs : pair of mappings
+        Of either half: graphs that the models' `fit` takes, by the names of its options.
     options : dict
-        `TrainingOptions` other than the loss and the seed.
+        Other options of the models' `fit`.
     folder : Path
         Checkpoints, models and logs go here.
     device : str
         "cpu", "cuda" (any GPU that is free), or "cuda:1".
     threads : int
-        Of a job on the CPU. The last digits of results depend on it.
+        Of torch, in a job on the CPU. The last digits of results depend on it.
     tensorboard : bool
         Whether to log for TensorBoard.
     code : str
@@ -75,9 +83,8 @@ class JobSetting:
     data: Path
     checksum: str
     splits: tuple[Split, Split]
-    ontology: Graph
-    coexpression: tuple[Graph, Graph]
-    options: dict[str, Any]
+    graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]
+    options: Mapping[str, Any]
     folder: Path
     device: str
     threads: int
@@ -85,16 +92,13 @@ class JobSetting:
     code: str
 
     def identity(self, *halves: int) -> str:
-        """Hash of all that decides the models of some halves, but for loss and seed."""
-        parts = [
-            (
-                self.splits[half].to_frame().sort_values("perturbation").to_csv(index=False),
-                self.coexpression[half].to_frame().to_csv(index=False),
-            )
+        """Hash of all that decides the models of some halves, but for model, loss and seed."""
+        splits = [self.splits[half].to_frame().to_csv(index=False) for half in halves]
+        graphs = [
+            {name: [*graph.nodes, graph.to_frame().to_csv(index=False)] for name, graph in self.graphs[half].items()}
             for half in halves
         ]
-        graph = [self.ontology.nodes.tolist(), self.ontology.to_frame().to_csv(index=False)]
-        decisive = [self.checksum, parts, graph, self.options, self.device, self.threads, self.code]
+        decisive = [self.checksum, splits, graphs, dict(self.options), self.device, self.threads, self.code]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def checkpoint(self, job: Job) -> Path:
@@ -104,18 +108,7 @@ class JobSetting:
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """What a job leaves.
-
-    Attributes
-    ----------
-    predictions : DataFrame (tested perturbations, genes)
-        Predicted mean expression.
-    history : DataFrame
-        Measurements after each epoch.
-    device : str
-    seconds : float
-        What training took; interruptions are not counted.
-    """
+    """What a job leaves: predictions (tested perturbations, genes), and of the rest what `FittedModel` has."""
 
     predictions: pd.DataFrame
     history: pd.DataFrame
@@ -124,44 +117,42 @@ class JobResult:
 
 
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
-    """Train the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
+    """Fit the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
 
     Parameters
     ----------
     numbered : (int, Job)
         The number is the line of the job's progress bar.
     setting : JobSetting
-    """
-    import torch
 
+    Raises
+    ------
+    InputError
+        The data set is another one by now.
+    """
     from diversity_by_design.datasets.expression import read_expression
-    from diversity_by_design.models.devices import claim
-    from diversity_by_design.models.gears.fitting import fit
 
     line, job = numbered
+    if sha256(setting.data) != setting.checksum:
+        raise InputError(f"{setting.data} was prepared anew since this run began; start the run again")
     split = setting.splits[job.half]
-    before = torch.get_num_threads()
-    with claim(setting.device) as device:
-        torch.set_num_threads(setting.threads)
-        try:
-            trained = fit(
-                read_expression(setting.data),
-                split,
-                setting.ontology,
-                loss=job.loss,
-                coexpression=setting.coexpression[job.half],
-                device=device,
-                checkpoint=setting.checkpoint(job),
-                log=_log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None,
-                bar=partial(tqdm, desc=job.name, position=line, leave=False),
-                seed=job.seed,
-                **setting.options,
-            )
-            trained.save(setting.folder / "models" / f"{job.name}.safetensors")
-            predictions = trained.predict(split.labels("test"))
-        finally:
-            torch.set_num_threads(before)
-    return JobResult(predictions, trained.history, device, trained.seconds)
+    options: dict[str, Any] = {**setting.options, **setting.graphs[job.half]}
+    log = _log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None
+    with claim(setting.device) as device, _threads(job.model, setting.threads):
+        fitted = fit(
+            job.model,
+            read_expression(setting.data),
+            split,
+            loss=job.loss,
+            seed=job.seed,
+            device=device,
+            checkpoint=setting.checkpoint(job),
+            progress=Progress(partial(tqdm, desc=job.name, position=line, leave=False), log),
+            **options,
+        )
+        fitted.save(setting.folder / "models" / f"{job.name}.safetensors")
+        predictions = fitted.predict(split.labels("test"))
+    return JobResult(predictions, fitted.history, device, fitted.seconds)
 
 
 def run_jobs(
@@ -172,6 +163,23 @@ def run_jobs(
     numbered = [(1 + index % together, job) for index, job in enumerate(jobs)]
     for index, outcome in executor.run(run_job, numbered, shared=(setting,)):
         yield jobs[index], outcome
+
+
+@contextmanager
+def _threads(model: Model, number: int) -> Iterator[None]:
+    """Let torch have so many threads meanwhile, if the model is made of it."""
+    if "torch" not in model.packages:
+        yield
+        return
+    model.require_packages()
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _log(folder: Path) -> Log:

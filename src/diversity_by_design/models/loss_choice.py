@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from diversity_by_design.arrays import FloatArray
 from diversity_by_design.degs import DegScores, deg_scores, deg_weights, squared_scores
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import label_index
+from diversity_by_design.predictions import LOSSES, loss_power
 from diversity_by_design.statistics import PerturbationStatistics
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ ALLOWED = (
     "wmse^POWER and wmse_all_cells^POWER (weights raised to a power of 0 or more and scaled to sum to one again)",
 )
 
+_WITH_POWERS = ("wmse", "wmse_all_cells")
+
 # What the paper's scripts multiply squared scores by.
 _RELEASED_FACTOR = 100.0
 
@@ -37,22 +40,19 @@ class LossChoice:
 
     Attributes
     ----------
-    name : str
-        As in tables and on the command line; the same for every spelling of a power.
-    kind : "gears", "mse" or "wmse"
-    weights_from : "training", "all_cells" or None
-        Which perturbations the DEG scores are computed among; None for a loss without weights.
-    released : bool
-        Whether weights follow the paper's scripts, see `released_weights`.
+    base : str
+        One of `LOSSES`.
     power : float
         What weights are raised to, see `powered`.
     """
 
-    name: str
-    kind: Literal["gears", "mse", "wmse"]
-    weights_from: Literal["training", "all_cells"] | None = None
-    released: bool = False
+    base: str
     power: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """As in tables and on the command line; the same for every spelling of a power."""
+        return self.base if self.power == 1.0 else f"{self.base}^{np.format_float_positional(self.power, trim='-')}"
 
     @classmethod
     def parse(cls, name: str) -> LossChoice:
@@ -65,52 +65,19 @@ class LossChoice:
 
         Examples
         --------
-        >>> LossChoice.parse("wmse^0.50")
-        LossChoice(name='wmse^0.5', kind='wmse', weights_from='training', released=False, power=0.5)
+        >>> LossChoice.parse("wmse^0.50").name
+        'wmse^0.5'
         """
-        base, caret, exponent = name.partition("^")
-        choice = _BY_NAME.get(base)
-        if choice is None:
+        base, power = loss_power(name)
+        if base not in LOSSES:
             raise InputError(f"no loss called {name!r}; the losses are: {listed(ALLOWED)}")
-        if not caret:
-            return choice
-        if choice.kind != "wmse":
-            raise InputError(
-                f"{name!r}: the loss {base!r} has no weights to raise to a power; the losses are: {listed(ALLOWED)}"
-            )
-        if choice.released:
-            raise InputError(
-                f"{name!r}: scaled to sum to one again, powers of the released weights are those of "
-                f"'wmse_all_cells^{exponent}'; use that name"
-            )
-        power = _power(exponent, name)
-        if power == 1.0:
-            return choice
-        shown = np.format_float_positional(power, trim="-")
-        return cls(f"{base}^{shown}", choice.kind, choice.weights_from, power=power)
-
-    @property
-    def file_name(self) -> str:
-        """The name where a caret is no good.
-
-        Examples
-        --------
-        >>> LossChoice.parse("wmse^0.5").file_name
-        'wmse-power0.5'
-        """
-        return self.name.replace("^", "-power")
-
-
-_BY_NAME = {
-    choice.name: choice
-    for choice in (
-        LossChoice("gears", "gears"),
-        LossChoice("mse", "mse"),
-        LossChoice("wmse", "wmse", "training"),
-        LossChoice("wmse_all_cells", "wmse", "all_cells"),
-        LossChoice("wmse_released", "wmse", "all_cells", released=True),
-    )
-}
+        if power is None:
+            return cls(base)
+        if base not in _WITH_POWERS:
+            raise InputError(f"{name!r}: {base!r} has no powers; the losses are: {listed(ALLOWED)}")
+        if not 0 <= power < np.inf:
+            raise InputError(f"{name!r}: the power is {power}; expected a number of 0 or more, as in 'wmse^0.5'")
+        return cls(base, power)
 
 
 def powered(weights: npt.ArrayLike, power: float) -> FloatArray:
@@ -171,8 +138,8 @@ def training_weights(
     choice : LossChoice
         One with weights.
     statistics : PerturbationStatistics
-        Of all cells. With ``weights_from="training"`` only the training perturbations are looked at, so that no test
-        perturbation is part of the "rest" that they are compared with.
+        Of all cells. For "wmse" only the training perturbations are looked at, so that no test perturbation is part of
+        the "rest" that they are compared with.
     training_labels : names
         Training perturbations, at least two for scores against the rest.
 
@@ -188,13 +155,13 @@ def training_weights(
         A perturbation is not in `statistics`. The loss has no weights, those of a perturbation are undefined, a label
         occurs twice, or too few perturbations or cells are left for scores.
     """
-    if choice.weights_from is None:
+    if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
-    labels = pd.Index(list(training_labels))
+    labels = label_index(training_labels, "training labels")
     # Sums are rounded in the order of the labels; sorted, they are the same for every order.
     training = statistics.select(labels=sorted(labels))
-    degs = deg_scores(training if choice.weights_from == "training" else statistics)
-    weights = released_weights(degs) if choice.released else deg_weights(degs)
+    degs = deg_scores(training if choice.base == "wmse" else statistics)
+    weights = released_weights(degs) if choice.base == "wmse_released" else deg_weights(degs)
     if choice.power != 1.0:
         weights = powered(weights, choice.power)
     weights = weights[degs.labels.get_indexer(labels)]
@@ -234,24 +201,14 @@ def build_loss(
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 
     statistics.require_control()
-    training_labels = list(training_labels)
-    training = statistics.select(labels=training_labels)
-    labels = [*training_labels, str(statistics.control)]
+    index = label_index(training_labels, "training labels")
+    training = statistics.select(labels=index)
+    labels = [*index, str(statistics.control)]
     n_genes = len(statistics.genes)
-    if choice.kind == "gears":
+    if choice.base == "gears":
         is_expressed = np.vstack([training.sum > 0, np.ones(n_genes, bool)])
         return GEARSLoss(is_expressed, statistics.control_mean, labels, direction_lambda=direction_lambda)
-    if choice.kind == "mse":
+    if choice.base == "mse":
         return WMSELoss.mse(n_genes, labels)
-    weights = training_weights(choice, statistics, training_labels)
-    return WMSELoss(weights, labels, normalised=not choice.released)
-
-
-def _power(exponent: str, name: str) -> float:
-    try:
-        power = float(exponent)
-    except ValueError:
-        power = np.nan
-    if not 0 <= power < np.inf:
-        raise InputError(f"{name!r}: the power is {exponent!r}; expected a number of 0 or more, as in 'wmse^0.5'")
-    return power
+    weights = training_weights(choice, statistics, index)
+    return WMSELoss(weights, labels, normalised=choice.base != "wmse_released")

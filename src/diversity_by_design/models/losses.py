@@ -7,10 +7,12 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, unique_names
+from diversity_by_design.labels import canonical, label_index
 
 Reduction = Literal["mean", "none"]
 
@@ -26,28 +28,23 @@ class CellLoss(nn.Module):
     n_genes : int
     n_rows : int or None
         Rows of the table by perturbation; None if there is only one row, for all cells.
-    labels : names, optional
-        Perturbations, in the order of the rows.
+    labels : pandas.Index, optional
+        Perturbations in canonical form, in the order of the rows.
     """
 
-    def __init__(self, n_genes: int, n_rows: int | None, labels: Iterable[str] | None) -> None:
+    def __init__(self, n_genes: int, n_rows: int | None, labels: pd.Index | None) -> None:
         super().__init__()
         self.n_genes = n_genes
         self.n_rows = n_rows
-        self.labels = None if labels is None else tuple(str(label) for label in labels)
+        self.labels: tuple[str, ...] | None = None if labels is None else tuple(labels)
         self._row_of = {label: row for row, label in enumerate(self.labels or ())}
-        if self.labels is None:
-            return
-        if n_rows is not None and len(self.labels) != n_rows:
+        if self.labels is not None and n_rows is not None and len(self.labels) != n_rows:
             raise InputError(f"{len(self.labels)} labels for {n_rows} rows; expected one label for each row")
-        if len(self._row_of) != len(self.labels):
-            repeated = [label for row, label in enumerate(self.labels) if self._row_of[label] != row]
-            raise InputError(
-                f"labels occur more than once: {listed(dict.fromkeys(repeated), 5)}; expected one row each"
-            )
 
     def rows(self, names: Iterable[str]) -> Tensor:
         """Rows of perturbations, as `forward` takes them: a LongTensor (names,), on the device of the loss.
+
+        A combination may be written in any order, and A as A+ctrl.
 
         Raises
         ------
@@ -56,15 +53,17 @@ class CellLoss(nn.Module):
         """
         if self.labels is None:
             raise InputError("this loss was made without labels, so it knows rows only; give it labels=[...]")
-        names = [str(name) for name in names]
-        unknown = sorted({name for name in names if name not in self._row_of})
+        names = [names] if isinstance(names, str) else [str(name) for name in names]
+        # What is written in another way is looked up once, not for every cell.
+        form_of = {name: name if name in self._row_of else canonical(name) for name in set(names)}
+        unknown = sorted(name for name, form in form_of.items() if form not in self._row_of)
         if unknown:
             raise InputError(
                 f"no perturbation called {listed(unknown, 5)} in this loss; it knows {len(self.labels)}: "
                 f"{listed(self.labels)}"
             )
         device = next(self.buffers()).device
-        return torch.tensor([self._row_of[name] for name in names], dtype=torch.long, device=device)
+        return torch.tensor([self._row_of[form_of[name]] for name in names], dtype=torch.long, device=device)
 
     def forward(
         self,
@@ -137,11 +136,12 @@ class WMSELoss(CellLoss):
 
     Parameters
     ----------
-    weights : array or tensor (labels, genes) or (genes,)
+    weights : array, tensor or DataFrame (labels, genes), or (genes,)
         Non-negative, each row summing to one: see `diversity_by_design.deg_weights`. A single vector holds for all
         cells, whose labels are then not looked at. Kept as float32, in no state dict.
     labels : names, optional
-        Perturbations, in the order of the rows. Without them `forward` takes rows only.
+        Perturbations, in the order of the rows; those of a DataFrame are found by its index, which is taken if there
+        are no labels. Without either, `forward` takes rows only.
     normalised : bool
         Whether rows must sum to one. False is for weights that are scaled otherwise on purpose, such as
         those of the paper's scripts.
@@ -149,7 +149,8 @@ class WMSELoss(CellLoss):
     Raises
     ------
     InputError
-        Weights are undefined (NaN), infinite, negative, do not sum to one, or do not fit the labels.
+        Weights are undefined (NaN), infinite, negative, do not sum to one, or do not fit the labels. A label occurs
+        twice, or a DataFrame of weights has no row for it.
 
     Examples
     --------
@@ -166,10 +167,11 @@ class WMSELoss(CellLoss):
     def __init__(
         self, weights: npt.ArrayLike | Tensor, labels: Iterable[str] | None = None, *, normalised: bool = True
     ) -> None:
-        table = _copied(weights, torch.float64)
+        values, index = _rows_of(weights, labels, "weights")
+        table = _copied(values, torch.float64)
         if table.ndim not in (1, 2) or 0 in table.shape:
             raise InputError(f"weights have shape {tuple(table.shape)}; expected (labels, genes) or (genes,)")
-        super().__init__(table.shape[-1], table.shape[0] if table.ndim == 2 else None, labels)
+        super().__init__(table.shape[-1], table.shape[0] if table.ndim == 2 else None, index)
         self._check(table, normalised)
         self.register_buffer("weights", table.float(), persistent=False)
 
@@ -229,19 +231,20 @@ class GEARSLoss(CellLoss):
 
     Parameters
     ----------
-    is_expressed : bool array or tensor (labels, genes)
+    is_expressed : bool array, tensor or DataFrame (labels, genes)
         Genes that count: those expressed in any cell of the perturbation; for control, all.
-    control_mean : array or tensor (genes,)
-        Mean expression of control cells, mu_c.
+    control_mean : array, tensor or Series (genes,)
+        Mean expression of control cells, mu_c. Of a Series beside a DataFrame, genes are found by name.
     labels : names, optional
-        Perturbations and control, in the order of the rows. Without them `forward` takes rows only.
+        Perturbations and control, as for `WMSELoss`.
     direction_lambda : float
         0.1 is what cell-gears trains with.
 
     Raises
     ------
     InputError
-        `is_expressed` is not boolean, has no gene for a perturbation, or does not fit the labels or `control_mean`;
+        `is_expressed` is not boolean, has no gene for a perturbation, or does not fit the labels or `control_mean`; a
+        gene or label is missing where it is looked for by name;
         `control_mean` or `direction_lambda` is not finite, or the latter negative.
 
     Examples
@@ -263,13 +266,16 @@ class GEARSLoss(CellLoss):
         *,
         direction_lambda: float = 0.1,
     ) -> None:
-        expressed = _copied(is_expressed)
+        if isinstance(control_mean, pd.Series) and isinstance(is_expressed, pd.DataFrame):
+            control_mean = _found(control_mean, is_expressed.columns, control_mean.index, "control_mean")
+        values, index = _rows_of(is_expressed, labels, "is_expressed")
+        expressed = _copied(values)
         if expressed.dtype != torch.bool or expressed.ndim != 2 or 0 in expressed.shape:
             raise InputError(
                 f"is_expressed has shape {tuple(expressed.shape)} and type {expressed.dtype}; expected torch.bool "
                 "(labels, genes)"
             )
-        super().__init__(expressed.shape[1], expressed.shape[0], labels)
+        super().__init__(expressed.shape[1], expressed.shape[0], index)
         control = _copied(control_mean, torch.float32)
         if control.shape != (self.n_genes,) or not control.isfinite().all():
             raise InputError(
@@ -301,6 +307,26 @@ class GEARSLoss(CellLoss):
         n_cells = torch.zeros(self.n_rows, dtype=mean.dtype, device=mean.device).index_add(0, rows, ones)
         n_perturbations = (n_cells > 0).sum()
         return mean * (rows.shape[0] / (n_cells.index_select(0, rows) * n_perturbations))
+
+
+def _rows_of(
+    table: npt.ArrayLike | Tensor | pd.DataFrame, labels: Iterable[str] | None, what: str
+) -> tuple[npt.ArrayLike | Tensor, pd.Index | None]:
+    """Values with a row for each label, by name if the table has names, and the labels."""
+    index = None if labels is None else label_index(labels, "labels")
+    if not isinstance(table, pd.DataFrame):
+        return table, index
+    rows = label_index(table.index, what)
+    return (table.to_numpy(), rows) if index is None else (_found(table, index, rows, what), index)
+
+
+def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
+    """Rows of a table by name, `rows` being what they are called."""
+    unique_names(rows, "row", what)
+    missing = names.difference(rows)
+    if len(missing):
+        raise InputError(f"{what} has no row for {listed(missing, 5)}; it has {len(rows)} rows: {listed(rows, 5)}")
+    return table.to_numpy()[rows.get_indexer(names)]
 
 
 def _copied(values: npt.ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:

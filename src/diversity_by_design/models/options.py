@@ -1,24 +1,16 @@
-"""Options of training, with cell-gears' defaults."""
+"""Options of training that all models share which are trained step by step."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Self
 
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, listed
 from diversity_by_design.models.loss_choice import LossChoice
 
-Messages = Literal["first_cell", "all_cells"]
 
-
-def check_messages(messages: str) -> None:
-    """Raise InputError unless `messages` says which cells of a batch get messages."""
-    if messages not in get_args(Messages):
-        raise InputError(f"messages is {messages!r}; it must be one of: {', '.join(get_args(Messages))}")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """How a model is trained.
 
@@ -26,37 +18,23 @@ class TrainingOptions:
     ----------
     loss : str
         See `LossChoice.parse`.
-    epochs : int
-    batch_size : int
-        Cells of a batch; perturbations of a batch with `pseudobulk`.
+    epochs, batch_size, seed : int
     learning_rate, weight_decay : float
         Of Adam.
     learning_rate_decay : float
         Factor of the learning rate after each epoch.
     clip : float
         Largest absolute value of an element of the gradient.
-    direction_lambda : float
-        Weight of the term for the direction of change in GEARS' own loss.
-    hidden_size, num_go_gnn_layers, num_gene_gnn_layers, messages
-        See `GEARS`.
-    pseudobulk : bool
-        Train on the perturbations' means instead of cells; for squared errors only.
     passes : int
-        How often an epoch goes through the training cells, or perturbations.
+        How often an epoch goes through the training cells.
     training_cells : int or None
         Train on so many cells of each perturbation, and of control, drawn at random, where there are more; None: on
-        all. Weights, graphs and means (and so `pseudobulk`) are of all training cells in any case.
-    seed : int
+        all. Weights, graphs and means are of all training cells in any case.
 
     Raises
     ------
     InputError
-        A number is out of range, or pseudobulk training is asked for with GEARS' own loss.
-
-    Examples
-    --------
-    >>> TrainingOptions(loss="mse", epochs=3).learning_rate
-    0.001
+        A number is out of range, or there is no such loss.
     """
 
     loss: str = "wmse"
@@ -66,42 +44,32 @@ class TrainingOptions:
     weight_decay: float = 5e-4
     learning_rate_decay: float = 0.5
     clip: float = 1.0
-    direction_lambda: float = 0.1
-    hidden_size: int = 64
-    num_go_gnn_layers: int = 1
-    num_gene_gnn_layers: int = 1
-    messages: Messages = "first_cell"
-    pseudobulk: bool = False
     passes: int = 1
     training_cells: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least: dict[str, float] = {
-            "epochs": 1,
-            "batch_size": 2,
-            "weight_decay": 0,
-            "direction_lambda": 0,
-            "hidden_size": 1,
-            "num_go_gnn_layers": 1,
-            "num_gene_gnn_layers": 1,
-            "passes": 1,
-            "seed": 0,
-        }
-        for name, bound in least.items():
-            if not getattr(self, name) >= bound:
-                raise InputError(f"{name} is {getattr(self, name)}; at least {bound} is needed")
+        LossChoice.parse(self.loss)
+        self.require_at_least(epochs=1, batch_size=2, weight_decay=0, passes=1, seed=0)
         if self.training_cells is not None and self.training_cells < 1:
             raise InputError(f"training_cells is {self.training_cells}; at least 1 is needed, or None for all")
         for name in ("learning_rate", "learning_rate_decay", "clip"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be positive")
-        check_messages(self.messages)
-        if LossChoice.parse(self.loss).kind == "gears" and self.pseudobulk:
-            raise InputError(
-                "GEARS' own loss cannot be trained on means: its fourth power of a cell's error is not that of the "
-                "mean's error; use the loss mse or wmse, or train on cells"
-            )
+
+    def require_at_least(self, **least: float) -> None:
+        """Raise InputError unless options are so large."""
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise InputError(f"{name} is {getattr(self, name)}; at least {bound} is needed")
+
+    @classmethod
+    def given(cls, **options: Any) -> Self:
+        """The options by name; InputError for a name that is none."""
+        unknown = [name for name in options if name not in cls.__dataclass_fields__]
+        if unknown:
+            raise InputError(f"no option {listed(unknown)}; the options are: {listed(cls.__dataclass_fields__, 30)}")
+        return cls(**options)
 
     def plain(self) -> dict[str, Any]:
         """All options as a dictionary."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.predictions import TASKS
 
-TASKS = ("combinations", "unseen")
 # What a perturbation's cells are for. Not covered: a gene of it is not in the graph, so that nothing can be said about
 # it. Left out: it would tell about genes that are tested (a combination, in the task of unseen genes).
 ROLES = ("train", "validation", "test", "not_covered", "left_out")
@@ -23,79 +24,59 @@ def check_choice(what: str, value: object, possible: Sequence[object]) -> None:
         raise InputError(f"{what} is {value!r}; it must be one of {', '.join(map(repr, possible))}")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV table as text, without spaces around the fields; the index names the lines, blank ones are not read.
+def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
+    """Roles by task, half and seed, in the order of their first rows, of a CSV table with `COLUMNS` and perhaps others.
 
     Raises
     ------
     InputError
-        A line has more or fewer fields than the first, or quotes do not match.
+        A line has more or fewer fields than the first, or quotes do not match; a column is missing or occurs twice,
+        there are no rows, or a field is not among those possible.
     """
-    rows, lines = [], []
     # Spreadsheets mark UTF-8 by three bytes at the start.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = [field.strip() for field in next(reader, [])]
-            for fields in reader:
-                row = [field.strip() for field in fields]
-                if not any(row):
-                    continue
-                if len(row) != len(header):
-                    raise InputError(
-                        f"line {reader.line_num} has {len(row)} fields (separated by commas), the first line has "
-                        f"{len(header)}"
-                    )
-                rows.append(row)
-                lines.append(f"line {reader.line_num}")
-        except csv.Error as error:
-            raise InputError(f"line {reader.line_num} is no CSV ({error}); look for a quote too many") from error
-    return pd.DataFrame(rows, index=lines, columns=header, dtype=object)
-
-
-def grouped_roles(frame: pd.DataFrame) -> dict[tuple[str, int, int], pd.Series]:
-    """Roles by task, half and seed, in the order of their first rows.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With `COLUMNS`; numbers may be text. The index is named in errors.
-
-    Raises
-    ------
-    InputError
-        A column is missing or occurs twice, there are no rows, or a field is not among those possible.
-    """
-    columns = list(frame.columns)
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        raise InputError(
-            f"the table of splits has no column {listed(missing)}; expected the columns {listed(COLUMNS)}, "
-            f"found {listed(columns, 30)}"
-        )
-    twice = [column for column in COLUMNS if columns.count(column) > 1]
-    if twice:
-        raise InputError(f"the table of splits has column {listed(twice)} more than once")
-    if frame.empty:
+        lines = _lines(file)
+        header = next(lines, ("", []))[1]
+        missing = [column for column in COLUMNS if column not in header]
+        if missing:
+            raise InputError(
+                f"the table of splits has no column {listed(missing)}; expected the columns {listed(COLUMNS)}, "
+                f"found {listed(header, 30)}"
+            )
+        twice = [column for column in COLUMNS if header.count(column) > 1]
+        if twice:
+            raise InputError(f"the table of splits has column {listed(twice)} more than once")
+        groups: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        for where, fields in lines:
+            if len(fields) != len(header):
+                raise InputError(
+                    f"{where} has {len(fields)} fields (separated by commas), the first line has {len(header)}"
+                )
+            label, role, task, half, seed = (fields[header.index(column)] for column in COLUMNS)
+            if not label:
+                raise InputError(f"{where}: perturbation is {label!r}; expected a label such as A, or A+B")
+            check_choice(f"{where}: role of {label!r}", role, ROLES)
+            check_choice(f"{where}: task of {label!r}", task, TASKS)
+            if half not in ("0", "1"):
+                raise InputError(f"{where}: half of {label!r} is {half!r}; it must be 0 or 1")
+            if not (seed.isascii() and seed.isdigit()):
+                raise InputError(f"{where}: seed of {label!r} is {seed!r}; it must be a whole number, 0 or larger")
+            groups.setdefault((task, int(half), int(seed)), []).append((label, role))
+    if not groups:
         raise InputError("the table of splits has no rows; expected one for each perturbation")
-    groups: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
-    for row, label, role, task, half, seed in frame.loc[:, list(COLUMNS)].itertuples():
-        where = row if isinstance(row, str) else f"row {row}"
-        if not isinstance(label, str) or not label:
-            raise InputError(f"{where}: perturbation is {label!r}; expected a label such as A, or A+B")
-        check_choice(f"{where}: role of {label!r}", role, ROLES)
-        check_choice(f"{where}: task of {label!r}", task, TASKS)
-        key = (task, _number(half, "half", label, where), _number(seed, "seed", label, where))
-        groups.setdefault(key, []).append((label, role))
     return {
         key: pd.Series([role for _, role in rows], index=[label for label, _ in rows], dtype=object)
         for key, rows in groups.items()
     }
 
 
-def _number(value: object, column: str, label: str, where: str) -> int:
-    text = str(value).strip()
-    if not (text.isascii() and text.isdigit()) or (column == "half" and int(text) > 1):
-        expected = "0 or 1" if column == "half" else "a whole number, 0 or larger"
-        raise InputError(f"{where}: {column} of {label!r} is {value!r}; it must be {expected}")
-    return int(text)
+def _lines(file: TextIO) -> Iterator[tuple[str, list[str]]]:
+    """Lines that are not blank: what to call them, and their fields without spaces around them."""
+    reader = csv.reader(file, strict=True)
+    try:
+        for fields in reader:
+            row = [field.strip() for field in fields]
+            if any(row):
+                yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        raise InputError(f"line {reader.line_num} is no CSV ({error}); look for a quote too many") from error

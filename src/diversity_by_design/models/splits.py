@@ -11,21 +11,10 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import canonical, checked_labels, parts
-from diversity_by_design.models.split_tables import COLUMNS, ROLES, TASKS, check_choice, grouped_roles, read_table
+from diversity_by_design.labels import canonical, checked_labels, is_combination, label_index, parts
+from diversity_by_design.models.split_tables import COLUMNS, ROLES, check_choice, read_roles
+from diversity_by_design.predictions import TASKS
 from diversity_by_design.running.files import write_csv
-
-__all__ = [
-    "ROLES",
-    "TASKS",
-    "Split",
-    "check_no_leak",
-    "combination_splits",
-    "make_splits",
-    "read_splits",
-    "unseen_splits",
-    "write_splits",
-]
 
 # Two halves, each of at least one perturbation for training and one for validation.
 _FEWEST = 4
@@ -96,109 +85,30 @@ class Split:
         """Table with a row per perturbation: `perturbation`, `role`, `task`, `half`, `seed`."""
         return self.roles.reset_index().assign(task=self.task, half=self.half, seed=self.seed)
 
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> Split:
-        """Split from a table as of `to_frame`; further columns are not read.
-
-        Raises
-        ------
-        InputError
-            A column is missing, a half or seed is not a number, or the table holds none or several splits; or as of
-            `Split`.
-        """
-        found = [cls(*key, roles) for key, roles in grouped_roles(frame).items()]
-        if len(found) != 1:
-            raise InputError(f"the table holds {len(found)} splits ({listed(found)}); one was expected")
-        return found[0]
-
 
 def make_splits(
     task: str, labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None
 ) -> tuple[Split, Split]:
-    """Both splits of a task: `combination_splits` or `unseen_splits`.
+    """Train on half of what a task tests, and test the other half; then swap the halves.
+
+    "combinations": half of the combinations is tested, all single perturbations are trained on. By our reading
+    (the paper does not say) validation is of combinations too, so that every single stays in training and the best
+    epoch is chosen by what the task is about. "unseen": half of the single perturbations is tested. A combination is
+    left out of both splits: not trained on, since it may tell about an unseen gene, and not tested, since it may hold a
+    seen one. In either task validation is 10 % of the training half (rounded half up, at least one), and over both
+    splits every covered perturbation of the task is tested exactly once.
 
     Parameters
     ----------
     task : "combinations", "unseen" or "auto"
         With "auto", combinations if at least four of them are covered, else unseen; the splits say which it is.
-    labels, seed, covered
-        See `combination_splits`.
-
-    Raises
-    ------
-    InputError
-        There is no such task; or as of the function for the task.
-    """
-    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
-    if task == "auto":
-        usable = [label for label in names if len(parts(label)) == 2 and _is_covered(label, genes)]
-        task = "combinations" if len(usable) >= _FEWEST else "unseen"
-    check_choice("task", task, (*TASKS, "auto"))
-    function = combination_splits if task == "combinations" else unseen_splits
-    return function(names, seed, covered=genes)
-
-
-def combination_splits(
-    labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None
-) -> tuple[Split, Split]:
-    """Train on all single perturbations and half of the combinations, test the other half; then swap the halves.
-
-    Validation is 10 % of the combinations of the training half (rounded half up, at least one). The paper does not say
-    which perturbations serve for validation; by our reading they are combinations only, so that every single stays in
-    training and the best epoch is chosen by what the task is about. Over both splits every covered combination is
-    tested exactly once.
-
-    Parameters
-    ----------
     labels : strings
         Perturbations, without control. Their order does not matter.
     seed : int
         Of the halves.
     covered : strings, optional
-        Genes whose perturbation can be predicted, such as the nodes of the gene-ontology graph (default: all).
-        Perturbations of other genes have the role "not_covered".
-
-    Returns
-    -------
-    tuple of two Split
-        The first tests half 0, the second half 1. Of an odd number of combinations, half 0 has one more.
-
-    Raises
-    ------
-    InputError
-        A label is not valid (see `Split`), or there are fewer than four covered combinations.
-
-    Examples
-    --------
-    >>> first, second = combination_splits(["A", "B", "A+B", "A+C", "A+D", "B+C"], seed=0)
-    >>> first.labels("test").tolist(), second.labels("test").tolist()
-    (['A+B', 'A+D'], ['A+C', 'B+C'])
-    """
-    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
-    roles = {label: "train" if _is_covered(label, genes) else "not_covered" for label in names}
-    tested = [label for label in names if len(parts(label)) == 2 and roles[label] == "train"]
-    if len(tested) < _FEWEST:
-        n_all = sum(len(parts(label)) == 2 for label in names)
-        raise InputError(
-            f"the task 'combinations' needs at least {_FEWEST} combinations (A+B) whose genes are covered by the "
-            f"graph; there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations); use the task "
-            "'unseen', which tests single perturbations"
-        )
-    return _swapped_halves("combinations", roles, tested, seed)
-
-
-def unseen_splits(labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None) -> tuple[Split, Split]:
-    """Train on half of the perturbed genes, test the other half; then swap the halves.
-
-    Validation is 10 % of the training half (rounded half up, at least one). The task's perturbations are the single
-    ones, as in the paper, whose data set for this task has no others. A covered combination has the role "left_out" in
-    both splits: it is not trained on, since it may tell about an unseen gene, and not tested, since it may hold a seen
-    one. Over both splits every covered single perturbation is tested exactly once.
-
-    Parameters
-    ----------
-    labels, seed, covered
-        See `combination_splits`.
+        Genes whose perturbation can be predicted, such as the nodes of the gene-ontology graph, or perturbations of
+        them (default: all). Perturbations of other genes have the role "not_covered".
 
     Returns
     -------
@@ -208,24 +118,47 @@ def unseen_splits(labels: Iterable[str], seed: int, *, covered: Iterable[str] | 
     Raises
     ------
     InputError
-        A label is not valid (see `Split`), or there are fewer than four covered single perturbations.
+        There is no such task, a label is not valid (see `Split`), or fewer than four of the task's perturbations are
+        covered.
 
     Examples
     --------
-    >>> first, second = unseen_splits(["A", "B", "C", "D", "A+B"], seed=0, covered=["A", "B", "C", "D"])
+    >>> first, second = make_splits("combinations", ["A", "B", "A+B", "A+C", "A+D", "B+C"], seed=0)
+    >>> first.labels("test").tolist(), second.labels("test").tolist()
+    (['A+B', 'A+D'], ['A+C', 'B+C'])
+    >>> first, second = make_splits("unseen", ["A", "B", "C", "D", "A+B"], seed=0, covered=["A", "B", "C", "D"])
     >>> first.labels("test").tolist(), second.labels("test").tolist()
     (['A', 'C'], ['B', 'D'])
     """
+    check_choice("task", task, (*TASKS, "auto"))
+    _check_seed(seed)
     names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
-    roles = {label: "left_out" if _is_covered(label, genes) else "not_covered" for label in names}
-    tested = [label for label in names if len(parts(label)) == 1 and roles[label] == "left_out"]
+    usable = [label for label in names if _is_covered(label, genes)]
+    if task == "auto":
+        task = "combinations" if is_combination(usable).sum() >= _FEWEST else "unseen"
+    combined = task == "combinations"
+    tested = [label for label in usable if (len(parts(label)) > 1) == combined]
     if len(tested) < _FEWEST:
-        n_all = sum(len(parts(label)) == 1 for label in names)
+        n_all = int((is_combination(names) == combined).sum())
+        what = "combinations (A+B) whose genes are" if combined else "single perturbations whose gene is"
         raise InputError(
-            f"the task 'unseen' needs at least {_FEWEST} single perturbations whose gene is covered by the graph; "
-            f"there are {len(tested)} ({n_all} before coverage, of {len(names)} perturbations)"
+            f"the task {task!r} needs at least {_FEWEST} {what} covered by the graph; there are {len(tested)} ({n_all} "
+            f"before coverage, of {len(names)} perturbations)"
+            + ("; use the task 'unseen', which tests single perturbations" if combined else "")
         )
-    return _swapped_halves("unseen", roles, tested, seed)
+    others = dict.fromkeys(names, "not_covered") | dict.fromkeys(usable, "train" if combined else "left_out")
+    generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
+    shuffled = [tested[position] for position in generator.permutation(len(tested))]
+    middle = (len(shuffled) + 1) // 2
+    halves = (shuffled[:middle], shuffled[middle:])
+    splits = []
+    for half, (test, train) in enumerate((halves, halves[::-1])):
+        n_validation = max(1, (len(train) + 5) // 10)
+        dealt = dict.fromkeys(test, "test") | dict.fromkeys(train, "train")
+        dealt |= dict.fromkeys(train[:n_validation], "validation")
+        splits.append(Split(task, half, seed, pd.Series(others | dealt)))
+    check_no_leak(splits)
+    return splits[0], splits[1]
 
 
 def check_no_leak(splits: Sequence[Split]) -> None:
@@ -284,7 +217,7 @@ def read_splits(path: Path | str) -> list[Split]:
     """
     path = Path(path)
     try:
-        found = [Split(*key, roles) for key, roles in grouped_roles(read_table(path)).items()]
+        found = [Split(*key, roles) for key, roles in read_roles(path).items()]
         check_no_leak(found)
     except FileNotFoundError:
         raise InputError(
@@ -319,7 +252,7 @@ def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str])
     kinds = sorted({(split.task, split.seed) for split in splits})
     if [split.half for split in splits] != [0, 1] or len(kinds) > 1:
         raise InputError(f"{path}: holds {listed(splits)}; expected the halves 0 and 1 of one task and seed")
-    known, graph = pd.Index(list(labels)), _gene_set(covered)
+    known, graph = label_index(labels, "perturbations"), _gene_set(covered)
     for split in splits:
         used = split.roles[split.roles.isin(["train", "validation", "test"])].index
         for wrong, what in (
@@ -333,23 +266,6 @@ def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str])
             if len(wrong):
                 raise InputError(f"{path}, half {split.half}: {listed(wrong)}: {what}")
     return splits[0], splits[1]
-
-
-def _swapped_halves(task: str, roles: dict[str, str], tested: list[str], seed: int) -> tuple[Split, Split]:
-    """Both splits, in which the perturbations `tested`, sorted, are dealt out; the others keep their role."""
-    _check_seed(seed)
-    generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
-    shuffled = [tested[position] for position in generator.permutation(len(tested))]
-    middle = (len(shuffled) + 1) // 2
-    halves = (shuffled[:middle], shuffled[middle:])
-    made = []
-    for half, (test, train) in enumerate((halves, halves[::-1])):
-        n_validation = max(1, (len(train) + 5) // 10)
-        dealt = dict.fromkeys(test, "test") | dict.fromkeys(train, "train")
-        dealt |= dict.fromkeys(train[:n_validation], "validation")
-        made.append(Split(task, half, int(seed), pd.Series(roles | dealt)))
-    check_no_leak(made)
-    return made[0], made[1]
 
 
 def _check(split: Split) -> None:
@@ -368,8 +284,8 @@ def _check(split: Split) -> None:
             )
     tested = split.labels("test")
     if split.task == "combinations":
-        singles = [label for label in tested if len(parts(label)) == 1]
-        if singles:
+        singles = tested[~is_combination(tested)]
+        if len(singles):
             raise InputError(
                 f"{split} tests {len(singles)} single perturbation(s): {listed(singles)}; in this task the singles are "
                 "for training (the task 'unseen' tests singles)"
@@ -394,7 +310,7 @@ def _check_seed(seed: object) -> None:
 def _gene_set(covered: Iterable[str] | None) -> frozenset[str] | None:
     if isinstance(covered, str):
         raise InputError(f"covered is the text {covered!r}; expected a collection of genes")
-    return None if covered is None else frozenset(covered)
+    return None if covered is None else frozenset(gene for label in covered for gene in parts(canonical(label)))
 
 
 def _is_covered(label: str, covered: frozenset[str] | None) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,21 +19,36 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from diversity_by_design.degs import deg_scores
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.models.batches import IntArray, TrainingSet
-from diversity_by_design.models.checkpoint import read_tensors, require_same, write_tensors
-from diversity_by_design.models.gears.model import GEARS, CellGroups
+from diversity_by_design.graphs.graph import Graph
+from diversity_by_design.models.batches import Batch, IntArray, TrainingSet
+from diversity_by_design.models.data import Cells
 from diversity_by_design.models.options import TrainingOptions
-from diversity_by_design.models.transfer import to_device
+from diversity_by_design.models.protocol import BARS, Progress
+from diversity_by_design.models.splits import Split
+from diversity_by_design.models.storage import Arrays, read_arrays, write_arrays
+from diversity_by_design.statistics import PerturbationStatistics
 
 # Steps between two looks at the loss, each of which a GPU must be waited for.
 STEPS_PER_LOOK = 25
+# Genes by which epochs are compared.
+N_TOP_DEGS = 20
 
-Log = Callable[[str, float, int], None]
+# torch has one generator for all threads of a process, some of which may be training models too.
+_GENERATOR = Lock()
 
 
 class NotFiniteError(InputError):
     """The loss became NaN or infinite."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What torch draws on the CPU within the block, such as a new model's parameters, depends on the seed only."""
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,45 +59,68 @@ class Target:
     ----------
     name : str
         Names the measurements: "train" or "validation".
-    pairs : int array (perturbations, 2)
-        From `GEARS.perturbation_index`.
+    predict : callable
+        Gives what the model predicts of `changes`, on the same device.
     changes : float tensor (perturbations, genes)
         True mean expression minus that of control cells.
     top_degs : bool tensor (perturbations, genes)
-        The perturbations' top 20 genes.
     """
 
     name: str
-    pairs: IntArray
+    predict: Callable[[], Tensor]
     changes: Tensor
     top_degs: Tensor
 
-    def measure(self, model: GEARS) -> dict[str, float]:
+    @classmethod
+    def of(cls, name: str, statistics: PerturbationStatistics, predict: Callable[[], Tensor], device: str) -> Target:
+        """The perturbations of some statistics, with their top DEGs against control."""
+        top = deg_scores(statistics, reference="control").top(min(N_TOP_DEGS, len(statistics.genes)))
+        changes = torch.as_tensor(statistics.mean - statistics.control_mean, dtype=torch.float32, device=device)
+        return cls(name, predict, changes, torch.as_tensor(top, device=device))
+
+    def measure(self) -> dict[str, float]:
         """Mean over perturbations of the squared errors of all genes, and of the top DEGs."""
-        errors = (model.predict_changes(self.pairs) - self.changes).double().square()
+        errors = (self.predict() - self.changes).double().square()
         of_top = (errors * self.top_degs).sum(1) / self.top_degs.sum(1)
         return {f"{self.name}_mse": errors.mean().item(), f"{self.name}_mse_top_degs": of_top.mean().item()}
 
 
+def identity(
+    cells: Cells, split: Split, options: TrainingOptions, graphs: Sequence[Graph], code: Iterable[Path]
+) -> dict[str, Any]:
+    """What tells a training from others, in words and hashes; `code` are the model's own files."""
+    statistics = cells.statistics
+    names = [statistics.labels.tolist(), statistics.genes.tolist()]
+    sums = [statistics.n_cells, statistics.sum, statistics.sum_sq, statistics.control_sum, statistics.control_sum_sq]
+    shared = [Path(__file__).with_name(f"{name}.py") for name in ("batches", "loss_choice", "losses", "training")]
+    return {
+        "code": _hash(*(path.read_bytes() for path in sorted([*code, *shared]))),
+        "data": _hash(json.dumps(names).encode(), *sums),
+        "split": _hash(split.to_frame().to_csv(index=False).encode()),
+        "graphs": _hash(
+            json.dumps([graph.nodes.tolist() for graph in graphs]).encode(),
+            *(part for graph in graphs for part in (graph.source, graph.target, graph.weight)),
+        ),
+        **options.plain(),
+    }
+
+
+def _hash(*parts: bytes | np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
+
+
 @dataclass(eq=False)
-class Progress:
+class TrainingState:
     """Where a training is.
 
-    Attributes
-    ----------
-    model : GEARS
-    optimiser : Adam
-    best : dict of tensors
-        State of the model after the epoch with the least error.
-    best_error : float
-        Mean squared error of the validation perturbations' top DEGs then.
-    history : list of dict
-        Measurements after each epoch.
-    seconds : float
-        What the epochs took.
+    `best` is the model's state after the epoch with the least error, `best_error`, of the last target's top DEGs;
+    `history` has the measurements after each epoch, and `seconds` is what the epochs took.
     """
 
-    model: GEARS
+    model: nn.Module
     optimiser: torch.optim.Adam
     best: dict[str, Tensor]
     best_error: float = math.inf
@@ -86,7 +128,7 @@ class Progress:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, model: GEARS, options: TrainingOptions) -> Progress:
+    def start(cls, model: nn.Module, options: TrainingOptions) -> TrainingState:
         """Before the first epoch."""
         optimiser = torch.optim.Adam(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
@@ -95,12 +137,11 @@ class Progress:
 
     def write(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        states = {"model": self.model.state_dict(), "best": self.best}
         for number, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-        known = {"best_error": self.best_error, "history": self.history, "seconds": self.seconds}
-        write_tensors(path, tensors, {"of": dict(about), **known})
+            states[f"optimiser.{number}"] = state
+        progress = {"best_error": self.best_error, "history": self.history, "seconds": self.seconds}
+        write_arrays(path, to_arrays(states), {"of": dict(about), **progress})
 
     def read(self, path: Path, about: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.
@@ -110,65 +151,82 @@ class Progress:
         InputError
             It is that of another training, or no checkpoint.
         """
-        tensors, known = read_tensors(path)
-        if "of" not in known:
+        arrays, progress = read_arrays(path)
+        if "of" not in progress:
             raise InputError(f"{path} is no checkpoint of a training (a saved model, perhaps); choose another file")
-        require_same(path, known["of"], about)
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
-        for name, value in tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = value
-        self.model.load_state_dict(parts["model"])
-        self.best = parts["best"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimiser"].items():
-            number, rest = name.split(".", 1)
-            state.setdefault(int(number), {})[rest] = value
+        _require_same(path, progress["of"], about)
+        self.model.load_state_dict(to_tensors(arrays, "model"))
+        self.best = to_tensors(arrays, "best")
+        numbers = {int(name.split(".")[1]) for name in arrays if name.startswith("optimiser.")}
+        state = {number: to_tensors(arrays, f"optimiser.{number}") for number in sorted(numbers)}
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.best_error, self.history, self.seconds = known["best_error"], known["history"], known["seconds"]
+        self.best_error, self.history = progress["best_error"], progress["history"]
+        self.seconds = progress["seconds"]
+
+
+def to_arrays(states: Mapping[str, Mapping[str, Tensor]]) -> Arrays:
+    """Tensors of some state dicts, each named by its dict's name and its own."""
+    return {
+        f"{prefix}.{name}": value.detach().cpu().numpy()
+        for prefix, state in states.items()
+        for name, value in state.items()
+    }
+
+
+def to_tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    """The state dict of that name among `to_arrays`, on the CPU."""
+    names = [name for name in arrays if name.startswith(f"{prefix}.")]
+    return {name.removeprefix(f"{prefix}."): torch.tensor(arrays[name]) for name in names}
+
+
+def _require_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise InputError, naming what differs, unless a checkpoint is of the training that is asked for."""
+    different = [
+        f"{name} is {found.get(name, 'unknown')!r} there and {expected.get(name, 'unknown')!r} here"
+        for name in dict.fromkeys([*expected, *found])
+        if found.get(name) != expected.get(name)
+    ]
+    if different:
+        raise InputError(
+            f"{path} is the checkpoint of another training: {listed(different, 5)}; choose another file, or remove it"
+        )
 
 
 def train(
-    model: GEARS,
-    loss: nn.Module,
+    model: nn.Module,
+    cell_losses: Callable[[Batch], Tensor],
     training_set: TrainingSet,
     labels: Sequence[str],
-    pairs: IntArray,
     targets: Sequence[Target],
     options: TrainingOptions,
     *,
     checkpoint: Path | None = None,
     about: Mapping[str, Any] | None = None,
-    log: Log | None = None,
-    bar: Callable[..., tqdm] = tqdm,
-) -> Progress:
+    progress: Progress = BARS,
+) -> TrainingState:
     """Train a model on the device it is on.
 
     Parameters
     ----------
-    model : GEARS
-    loss : module
-        ``loss(prediction, target, rows, reduction="none")`` gives each cell's part of the loss.
+    model : module
+        Whatever it is, of which the loop uses the parameters and the state dict.
+    cell_losses : callable
+        Gives each cell's part of the loss (cells,) of a batch, as the model stands.
     training_set : TrainingSet
     labels : (labels,)
         Names of the perturbations that the training set numbers, control among them.
-    pairs : int array (labels, 2)
-        Their genes, from `GEARS.perturbation_index`.
     targets : sequence of Target
         The last decides which epoch is best.
     options : TrainingOptions
     checkpoint : Path, optional
         Written after each epoch; an existing one is gone on from, to the same result as without interruption.
     about : mapping, optional
-        What tells this training from others; a checkpoint must agree.
-    log : callable, optional
-        Takes a name, a value and a step.
-    bar : callable
-        Makes the progress bar.
+        What tells this training from others, see `identity`; a checkpoint must agree.
+    progress : Progress
 
     Returns
     -------
-    Progress
+    TrainingState
         With the best epoch's parameters in `best`; the model itself has the last one's.
 
     Raises
@@ -178,70 +236,65 @@ def train(
     NotFiniteError
         The loss became NaN or infinite; the checkpoint of the epoch before stays.
     """
-    progress = Progress.start(model, options)
+    state = TrainingState.start(model, options)
     about = dict(about or {})
     if checkpoint is not None and checkpoint.exists():
-        progress.read(checkpoint, about)
+        state.read(checkpoint, about)
     steps = training_set.n_batches
-    done = len(progress.history)
-    with bar(total=steps * options.epochs, initial=steps * done, unit="step") as shown:
+    done = len(state.history)
+    with progress.bar(total=steps * options.epochs, initial=steps * done, unit="step") as shown:
         for epoch in range(done, options.epochs):
             began = time.perf_counter()
-            for group in progress.optimiser.param_groups:
+            for group in state.optimiser.param_groups:
                 group["lr"] = options.learning_rate * options.learning_rate_decay**epoch
-            mean = _epoch(progress, loss, training_set, labels, pairs, epoch, options.clip, checkpoint, log, shown)
-            record = {"epoch": epoch + 1, "loss": mean}
+            losses = _epoch(state, cell_losses, training_set, labels, epoch, options.clip, checkpoint, progress, shown)
+            record = {"epoch": epoch + 1, "loss": float(np.mean(losses))}
             for target in targets:
-                record |= target.measure(model)
+                record |= target.measure()
             _require_finite(record, checkpoint)
-            progress.history.append(record)
+            state.history.append(record)
             error = record[f"{targets[-1].name}_mse_top_degs"]
-            if error < progress.best_error:
-                progress.best_error, progress.best = error, deepcopy(model.state_dict())
-            progress.seconds += time.perf_counter() - began
+            if error < state.best_error:
+                state.best_error, state.best = error, deepcopy(model.state_dict())
+            state.seconds += time.perf_counter() - began
             if checkpoint is not None:
-                progress.write(checkpoint, about)
-            if log is not None:
+                state.write(checkpoint, about)
+            if progress.log is not None:
                 for name, value in record.items():
-                    log(name, value, epoch + 1)
-    return progress
+                    progress.log(name, value, epoch + 1)
+    return state
 
 
 def _epoch(
-    progress: Progress,
-    loss: nn.Module,
+    state: TrainingState,
+    cell_losses: Callable[[Batch], Tensor],
     training_set: TrainingSet,
     labels: Sequence[str],
-    pairs: IntArray,
     epoch: int,
     clip: float,
     checkpoint: Path | None,
-    log: Log | None,
+    progress: Progress,
     shown: tqdm,
-) -> float:
-    """Train for an epoch; the mean loss of its steps."""
-    model, optimiser = progress.model, progress.optimiser
-    device = model.indv_b1.device
-    model.train()
-    means: list[float] = []
+) -> list[float]:
+    """Train for an epoch; the loss of each step."""
+    state.model.train()
+    losses: list[float] = []
     unseen: list[tuple[Tensor, IntArray]] = []
     for step, batch in enumerate(training_set.batches(epoch)):
-        groups, group = CellGroups.of(pairs[batch.labels], model.messages, device)
-        optimiser.zero_grad()
-        prediction = batch.controls + model.changes(groups)[group]
-        of_cells = loss(prediction, batch.targets, to_device(batch.labels, device), reduction="none")
+        state.optimiser.zero_grad()
+        of_cells = cell_losses(batch)
         of_cells.mean().backward()
-        nn.utils.clip_grad_value_(model.parameters(), clip)
-        optimiser.step()
+        nn.utils.clip_grad_value_(state.model.parameters(), clip)
+        state.optimiser.step()
         unseen.append((of_cells.detach(), batch.labels))
         if len(unseen) == STEPS_PER_LOOK or step == training_set.n_batches - 1:
-            means += _looked_at(unseen, labels, epoch, step + 1 - len(unseen), checkpoint)
+            losses += _looked_at(unseen, labels, epoch, step + 1 - len(unseen), checkpoint)
             shown.update(len(unseen))
-            shown.set_postfix_str(f"epoch {epoch + 1}, loss {np.mean(means[-len(unseen) :]):.3g}")
-            if log is not None:
-                log("step_loss", means[-1], epoch * training_set.n_batches + step)
+            shown.set_postfix_str(f"epoch {epoch + 1}, loss {np.mean(losses[-len(unseen) :]):.3g}")
+            if progress.log is not None:
+                progress.log("step_loss", losses[-1], epoch * training_set.n_batches + step)
             unseen.clear()
-    return float(np.mean(means))
+    return losses
 
 
 def _require_finite(record: Mapping[str, float], checkpoint: Path | None) -> None:

@@ -19,10 +19,12 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paired import holm, paired_tests
 from diversity_by_design.paper import comparison
-from diversity_by_design.predictions import PREFIX, Prediction, loss_power
+from diversity_by_design.predictions import Prediction, loss_power, predictor_name
 from diversity_by_design.truth import Truth
 
-OWN, MSE, WMSE = (f"{PREFIX}{loss}" for loss in ("gears", "mse", "wmse"))
+# What trained models of this analysis are called begins so.
+PREFIX = predictor_name("gears", "")
+OWN, MSE, WMSE = (predictor_name("gears", loss) for loss in ("gears", "mse", "wmse"))
 NULL = "perturbed_mean"
 TRUTH = "truth"
 PAIRS = ((MSE, WMSE), (OWN, WMSE), (OWN, MSE))

@@ -21,8 +21,8 @@ torch = pytest.importorskip("torch")
 from small_gears import COMBINATIONS, SINGLES, ontology, ring, screen  # noqa: E402
 
 import diversity_by_design as dbd  # noqa: E402
-from diversity_by_design.models.checkpoint import read_tensors  # noqa: E402
 from diversity_by_design.models.splits import Split  # noqa: E402
+from diversity_by_design.models.storage import read_arrays  # noqa: E402
 from diversity_by_design.models.training import NotFiniteError  # noqa: E402
 
 SMALL = {"epochs": 3, "batch_size": 8, "hidden_size": 8}
@@ -62,9 +62,8 @@ def test_predicts_perturbations_by_genes(trained, cells, split):
     assert predicted.index.equals(test.rename("perturbation")) and predicted.columns.equals(cells.var_names)
     assert np.isfinite(predicted.to_numpy()).all()
     a, b = test[0].split("+")
-    pd.testing.assert_frame_equal(
-        trained.predict([f"{b}+{a}"]).reset_index(drop=True), predicted.iloc[:1].reset_index(drop=True)
-    )
+    pd.testing.assert_frame_equal(trained.predict([f"{b}+{a}"]), predicted.iloc[:1])
+    pd.testing.assert_frame_equal(trained.predict(["P00+ctrl", "control+P01"]), trained.predict(["P00", "P01"]))
     assert trained.predict(test[0]).shape == (1, cells.n_vars)
 
 
@@ -182,7 +181,7 @@ def interrupted(cells, split, checkpoint, after: int, **options):
 def test_goes_on_from_the_checkpoint_to_the_same_model(cells, split, trained, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     interrupted(cells, split, checkpoint, 60, **SMALL)
-    assert len(read_tensors(checkpoint)[1]["history"]) == 2
+    assert len(read_arrays(checkpoint)[1]["history"]) == 2
     resumed = dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
     assert same_models(resumed, trained)
     pd.testing.assert_frame_equal(resumed.history, trained.history)
@@ -209,21 +208,21 @@ def test_goes_on_after_being_killed(cells, split, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", TRAIN, str(checkpoint)], env=environment, stderr=subprocess.DEVNULL
     ) as process:
-        while not checkpoint.exists() or len(read_tensors(checkpoint)[1]["history"]) < 4:
+        while not checkpoint.exists() or len(read_arrays(checkpoint)[1]["history"]) < 4:
             assert process.poll() is None
             time.sleep(0.05)
         process.kill()
-    done = len(read_tensors(checkpoint)[1]["history"])
+    done = len(read_arrays(checkpoint)[1]["history"])
     assert 4 <= done < 400
     options = {**SMALL, "epochs": 400}
     interrupted(cells, split, checkpoint, 20 * (done + 1), **options)
     uninterrupted = tmp_path / "other.safetensors"
     interrupted(cells, split, uninterrupted, 20 * (done + 1), **options)
-    first, second = (read_tensors(path) for path in (checkpoint, uninterrupted))
+    first, second = (read_arrays(path) for path in (checkpoint, uninterrupted))
     assert first[1].pop("seconds") > 0 and second[1].pop("seconds") > 0
     assert first[1] == second[1]
     assert first[0].keys() == second[0].keys()
-    assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
+    assert all(np.array_equal(first[0][name], second[0][name]) for name in first[0])
 
 
 def test_checkpoint_of_another_training_is_refused_and_stays(cells, split, tmp_path):
@@ -305,8 +304,8 @@ def test_a_last_step_that_breaks_the_model_is_noticed_and_not_kept(cells, split,
             NotFiniteError, match=r"validation_mse.* not finite after epoch 2; the checkpoint of epoch 1"
         ):
             dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
-    tensors, about = read_tensors(checkpoint)
-    assert len(about["history"]) == 1 and all(value.isfinite().all() for value in tensors.values())
+    arrays, about = read_arrays(checkpoint)
+    assert len(about["history"]) == 1 and all(np.isfinite(value).all() for value in arrays.values())
     resumed = dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
     assert np.isfinite(resumed.history.to_numpy()).all()
 
@@ -342,7 +341,7 @@ def test_without_a_graph_only_genes_of_training_perturbations_are_predicted(cell
     model = dbd.gears.fit(cells, split, **SMALL)
     assert np.isfinite(model.predict(split.labels("test")).to_numpy()).all()
     unseen = dbd.gears.make_splits("unseen", SINGLES, seed=0)[0]
-    with pytest.raises(InputError, match="in no training perturbation; predicting unseen genes takes a graph"):
+    with pytest.raises(InputError, match="in no training perturbation; GEARS predicts no unseen .* ontology"):
         dbd.gears.fit(cells, unseen, **SMALL)
 
 
@@ -363,7 +362,7 @@ def test_arguments_of_another_kind_are_explained(cells, split):
         dbd.gears.fit(cells, split, "annotations.tsv.gz")
     with pytest.raises(InputError, match="loss is a WMSELoss; expected the name of one"):
         dbd.gears.fit(cells, split, ontology(), loss=dbd.gears.WMSELoss.mse(3))
-    with pytest.raises(InputError, match="fit has no option lr; its options are: epochs, batch_size, learning_rate"):
+    with pytest.raises(InputError, match="no option lr; the options are: loss, epochs, batch_size"):
         dbd.gears.fit(cells, split, ontology(), lr=0.1)
 
 
@@ -375,7 +374,7 @@ def test_copies_and_empty_predictions(trained, cells):
 
 
 def test_bad_input(cells, split, trained):
-    with pytest.raises(InputError, match=r"P00: not in the perturbation graph, which has 7 genes|P00: to be predicted"):
+    with pytest.raises(InputError, match="P00: not in the perturbation graph, which has 7 genes"):
         dbd.gears.fit(cells, split, ring(SINGLES[1:]), **SMALL)
     with pytest.raises(InputError, match="GATA1: not in the perturbation graph"):
         trained.predict(["GATA1"])

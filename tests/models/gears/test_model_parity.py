@@ -4,7 +4,9 @@ Small batches are compared in float64, where any difference is one of arithmetic
 cells can blow the rounding errors of float32 up a thousand times, those of either model.
 """
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import cell_gears
 import numpy as np
@@ -16,6 +18,7 @@ if not cell_gears.is_installed():
     pytest.skip("cell-gears is not installed", allow_module_level=True)
 
 from diversity_by_design.models.gears.model import GEARS, CellGroups  # noqa: E402
+from diversity_by_design.models.gears.options import GEARSOptions  # noqa: E402
 
 N_GENES, SIZE = 24, 8
 GENES = [f"gene{i:02d}" for i in range(N_GENES)]
@@ -220,9 +223,26 @@ def test_predicted_changes_are_those_of_cells_that_are_not_the_first(graphs, mes
     torch.testing.assert_close(found, (expected - controls)[1:], rtol=1e-5, atol=1e-5)
 
 
+def test_options_have_cell_gears_defaults_but_for_the_epochs():
+    source = Path(cell_gears._origin()).with_name("gears.py").read_text()
+    defaults = {}
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and function.name in ("train", "model_initialize"):
+            values = [ast.literal_eval(value) for value in function.args.defaults]
+            names = [argument.arg for argument in function.args.args[-len(values) :]]
+            defaults |= dict(zip(names, values, strict=True))
+    options = GEARSOptions()
+    assert (defaults.pop("epochs"), options.epochs) == (20, 10)
+    assert (defaults.pop("lr"), options.learning_rate) == (1e-3, 1e-3)
+    shared = set(defaults) & set(options.plain())
+    assert shared == {"weight_decay", "hidden_size", "num_go_gnn_layers", "num_gene_gnn_layers", "direction_lambda"}
+    assert {name: defaults[name] for name in shared} == {name: options.plain()[name] for name in shared}
+
+
 def test_positions_of_perturbed_genes(graphs):
     _, ours = pair(graphs)
     found = ours.perturbation_index(["PB", "control", "PA+PC"])
     np.testing.assert_array_equal(np.sort(found, axis=1), [[-1, 1], [-1, -1], [0, 2]])
     np.testing.assert_array_equal(ours.perturbation_index(["PC+PA"]), found[2:])
-    assert (ours.perturbation_index(["unperturbed"], control="unperturbed") == -1).all()
+    np.testing.assert_array_equal(ours.perturbation_index(["PC+PA", "PA+PC", "PB+ctrl"]), found[[2, 2, 0]])
+    assert (ours.perturbation_index(["unperturbed", "unperturbed"], control="unperturbed") == -1).all()

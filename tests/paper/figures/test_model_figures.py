@@ -41,8 +41,9 @@ def tables(inputs, losses, n_seeds) -> dict[str, pd.DataFrame]:
     for loss, share in losses.items():
         for seed in range(n_seeds):
             values = stats.perturbed_mean + (share + 0.03 * seed) * (stats.mean - stats.perturbed_mean)
+            expression = pd.DataFrame(values, index=stats.labels, columns=stats.genes)
             half = np.zeros(len(stats.labels), np.int64)
-            found.append(Prediction(loss, seed, "unseen", "run", stats.labels, values.astype(np.float32), half))
+            found.append(Prediction("gears", loss, seed, "unseen", "run", "", expression, half))
     of_seeds = models.seed_scores(*inputs, found)
     scores = models.mean_over_seeds(of_seeds)
     profiles = models.variance_profiles(stats, halves, found, stats.labels, n_top=50)

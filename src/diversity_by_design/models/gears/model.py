@@ -7,7 +7,7 @@ cell either, so both are computed once per batch and per distinct perturbation i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,18 +21,43 @@ from torch_geometric.nn import SGConv
 
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
-from diversity_by_design.labels import checked_labels, parts
+from diversity_by_design.labels import CONTROL, canonical, checked_labels, parts
+from diversity_by_design.models.batches import to_device
 from diversity_by_design.models.gears.batch_norm import affine, moments, normalise, running, update
 from diversity_by_design.models.gears.decoder import Layer, Moments, Spare, decode
+from diversity_by_design.models.gears.options import GEARSOptions, Messages
 from diversity_by_design.models.gears.propagation import Propagation, convolve
-from diversity_by_design.models.options import Messages, check_messages
-from diversity_by_design.models.transfer import to_device
 
 # Part of the position embeddings in a gene's embedding.
 POSITION_SHARE = 0.2
 NO_GENE = -1
 # Rows of genes and perturbations that are predicted together.
 _ROWS_PREDICTED = 2**16
+
+
+def gene_positions(labels: Iterable[str], perturbable: pd.Index, control: str = CONTROL) -> npt.NDArray[np.int64]:
+    """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none.
+
+    Raises
+    ------
+    InputError
+        A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
+    """
+    names = [canonical(label, control) for label in labels]
+    checked_labels({name for name in names if name != control}, "perturbations")
+    perturbed = [() if name == control else parts(name) for name in names]
+    unknown = {gene for genes in perturbed for gene in genes}.difference(perturbable)
+    if unknown:
+        raise InputError(
+            f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(perturbable):,} genes "
+            f"({listed(perturbable, 5)}); leave perturbations of these out (make_splits(..., covered=graph.nodes)), or "
+            "train with a graph that has them"
+        )
+    index = np.full((len(perturbed), 2), NO_GENE)
+    for row, genes in zip(index, perturbed, strict=True):
+        row[: len(genes)] = perturbable.get_indexer(pd.Index(genes))
+    # Genes of a combination are in the order of the graph, whatever that of its label.
+    return -np.sort(-index, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +148,7 @@ class GEARS(nn.Module):
     Raises
     ------
     InputError
-        A size is less than one, or `messages` is unknown.
+        A size is less than one, a graph has no genes, or `messages` is unknown.
     """
 
     def __init__(
@@ -137,19 +162,17 @@ class GEARS(nn.Module):
         messages: Messages = "first_cell",
     ) -> None:
         super().__init__()
-        sizes = {
-            "hidden_size": hidden_size,
-            "num_go_gnn_layers": num_go_gnn_layers,
-            "num_gene_gnn_layers": num_gene_gnn_layers,
-            "number of genes": len(coexpression.nodes),
-            "number of genes that can be perturbed": len(ontology.nodes),
-        }
-        small = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
-        if small:
-            raise InputError(f"{listed(small)}; at least 1 is needed")
-        check_messages(messages)
-        self.genes = coexpression.nodes
-        self.perturbable = ontology.nodes
+        # For its checks.
+        GEARSOptions(
+            hidden_size=hidden_size,
+            num_go_gnn_layers=num_go_gnn_layers,
+            num_gene_gnn_layers=num_gene_gnn_layers,
+            messages=messages,
+        )
+        if not len(coexpression.nodes) or not len(ontology.nodes):
+            raise InputError(f"graphs of {len(coexpression.nodes)} and {len(ontology.nodes)} genes; each needs one")
+        self.coexpression, self.ontology = coexpression, ontology
+        self.genes, self.perturbable = coexpression.nodes, ontology.nodes
         self.messages: Messages = messages
         n_genes, size = len(self.genes), hidden_size
 
@@ -176,31 +199,13 @@ class GEARS(nn.Module):
         self.bn_pert_base = nn.BatchNorm1d(size)
         self.bn_pert_base_trans = nn.BatchNorm1d(size)
 
-        self._coexpression = Propagation(coexpression)
-        self._ontology = Propagation(ontology)
+        self._among_genes = Propagation(coexpression)
+        self._among_perturbable = Propagation(ontology)
         self._spare = Spare()
 
-    def perturbation_index(self, labels: Sequence[str] | pd.Index, control: str = "control") -> npt.NDArray[np.int64]:
-        """Positions (labels, 2) of the perturbed genes in the perturbation graph, -1 for none.
-
-        Raises
-        ------
-        InputError
-            A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
-        """
-        checked_labels({label for label in labels if label != control}, "perturbations")
-        perturbed = [() if label == control else parts(label) for label in labels]
-        unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
-        if unknown:
-            raise InputError(
-                f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(self.perturbable):,} genes "
-                f"({listed(self.perturbable, 5)}); predict perturbations of these, or train with a graph that has more"
-            )
-        index = np.full((len(perturbed), 2), NO_GENE)
-        for row, genes in zip(index, perturbed, strict=True):
-            row[: len(genes)] = self.perturbable.get_indexer(pd.Index(genes))
-        # A+B is B+A.
-        return -np.sort(-index, axis=1)
+    def perturbation_index(self, labels: Iterable[str], control: str = CONTROL) -> npt.NDArray[np.int64]:
+        """`gene_positions` in the graph of the genes that can be perturbed."""
+        return gene_positions(labels, self.perturbable, control)
 
     def forward(self, controls: Tensor, pairs: Tensor | npt.NDArray[np.int64]) -> Tensor:
         """Predicted expression (cells, genes): that of control cells, and what the perturbation adds.
@@ -270,7 +275,7 @@ class GEARS(nn.Module):
         embedding = _normed(self.gene_emb)
         embedding = normalise(self.bn_emb, embedding[None], all_cells, groups.total).relu()
         position = _normed(self.emb_pos)
-        kinds = [convolve(self.layers_emb_pos, position, self._coexpression)]
+        kinds = [convolve(self.layers_emb_pos, position, self._among_genes)]
         n_cells = all_cells
         if self.messages == "first_cell":
             # Without neighbours only the linear parts of the convolutions are left.
@@ -285,7 +290,7 @@ class GEARS(nn.Module):
         embedding = _normed(self.pert_emb)
         if not groups.total_perturbed:
             return shift
-        embedding = convolve(self.sim_layers, embedding, self._ontology)
+        embedding = convolve(self.sim_layers, embedding, self._among_perturbable)
         pairs = groups.pairs[groups.perturbed]
         summed = (embedding[pairs.clamp_min(0)] * (pairs != NO_GENE)[..., None]).sum(1)
         # cell-gears counts a single perturbed cell twice, since batch normalisation needs two.

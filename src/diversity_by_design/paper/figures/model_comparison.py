@@ -20,8 +20,7 @@ from diversity_by_design.paper.figures.baseline_metrics import (
 )
 from diversity_by_design.paper.figures.style import POINTS, TREND, metric_label, style
 from diversity_by_design.paper.figures.variance_ranks import draw_variance_ranks
-from diversity_by_design.paper.model_comparison import MSE, VARIANCE_RATIO, WMSE, seed_intervals
-from diversity_by_design.predictions import PREFIX
+from diversity_by_design.paper.model_comparison import MSE, PREFIX, VARIANCE_RATIO, WMSE, seed_intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from diversity_by_design.paper.figures.baseline_metrics import in_order, predictor_colours, predictor_label
+from diversity_by_design.paper.figures.baseline_metrics import in_order, on_one_line, predictor_colours
 from diversity_by_design.paper.figures.style import style
-from diversity_by_design.predictions import PREFIX
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,27 +23,26 @@ PANELS = (
 def draw_training_curves(history: pd.DataFrame) -> Figure:
     """Draw errors of the perturbations' means after each epoch, one line for each model.
 
-    `history`: the columns `loss`, `half`, `seed`, `epoch`, and the measurements of `PANELS`.
+    `history`: the columns `predictor`, `half`, `seed`, `epoch`, and the measurements of `PANELS`.
     """
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    losses = in_order(history["loss"])
-    colours = predictor_colours(PREFIX + loss for loss in losses)
+    predictors = in_order(history["predictor"])
+    colours = predictor_colours(predictors)
     with style():
         figure, panels = plt.subplots(1, len(PANELS), figsize=(12.5, 3.4))
         for axes, (column, title) in zip(panels, PANELS, strict=True):
-            for (loss, half, _), model in history.groupby(["loss", "half", "seed"], sort=False):
-                colour = colours[PREFIX + str(loss)]
+            for (predictor, half, _), model in history.groupby(["predictor", "half", "seed"], sort=False):
+                colour = colours[str(predictor)]
                 line = "-" if half == 0 else "--"
                 axes.plot(model["epoch"], model[column], line, color=colour, linewidth=1.1, marker="o", markersize=2.5)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.set_xlabel("Epoch")
             axes.set_ylabel("Mean squared error of log1p expression")
             axes.set_title(title)
-        for loss in losses:
-            label = predictor_label(PREFIX + loss).replace("\n", " ")
-            panels[-1].plot([], [], color=colours[PREFIX + loss], label=label)
+        for predictor in predictors:
+            panels[-1].plot([], [], color=colours[predictor], label=on_one_line(predictor))
         for half, line in ((0, "-"), (1, "--")):
             if (history["half"] == half).any():
                 panels[-1].plot([], [], line, color="0.4", label=f"half {half} held out, a line per seed")

@@ -1,4 +1,4 @@
-"""Which gene ontology terms genes are annotated with, read from any of the usual files, and other names of genes."""
+"""Tables about genes: the gene ontology terms that they are annotated with, their other names, edges between them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,10 @@ TABLE = ("symbol", "go_id")
 GENE2GO = ("#tax_id", "GeneID", "GO_ID", "Qualifier")
 SYNONYMS = ("synonym", "symbol")
 GENE_INFO = ("#tax_id", "GeneID", "Symbol", "Synonyms")
+EDGES = ("source", "target", "importance")
+
+# Names of the files of terms and of other names, beside each other.
+ANNOTATIONS_FILE, SYNONYMS_FILE = "annotations.tsv.gz", "synonyms.tsv.gz"
 
 # As in "NOT located_in" or "NOT|enables": the gene is known not to have the term.
 _NOT = r"(?:^|[\s|])NOT(?:[\s|]|$)"
@@ -123,48 +128,32 @@ def read_annotations(path: Path | str, synonyms: Path | str | None = None, *, ta
     return Annotations(table, others, left_out | {"other names that stand for several genes": ambiguous})
 
 
-def resolve(names: Iterable[str], annotations: Annotations) -> tuple[dict[str, str], list[str]]:
-    """Find the genes that names stand for: by symbol, else by an unambiguous other name; case matters.
-
-    Returns
-    -------
-    dict
-        Symbol of each name that has annotations.
-    list
-        The other names.
+def resolve(names: Iterable[str], annotations: Annotations) -> dict[str, str]:
+    """Symbols of those names that stand for genes with annotations: the names themselves, else as other names.
 
     Examples
     --------
     >>> annotations = Annotations(pd.DataFrame({"symbol": ["FOXL2NB"], "go_id": ["GO:1"]}), {"C3orf72": "FOXL2NB"})
     >>> resolve(["C3orf72", "FOXL2NB", "foxl2nb"], annotations)
-    ({'C3orf72': 'FOXL2NB', 'FOXL2NB': 'FOXL2NB'}, ['foxl2nb'])
+    {'C3orf72': 'FOXL2NB', 'FOXL2NB': 'FOXL2NB'}
     """
     symbols = set(annotations.symbols)
-    found, missing = {}, []
-    for name in names:
-        symbol = name if name in symbols else annotations.synonyms.get(name, name)
-        if symbol in symbols:
-            found[name] = symbol
-        else:
-            missing.append(name)
-    return found, missing
+    symbol_of = {name: name if name in symbols else annotations.synonyms.get(name, name) for name in names}
+    return {name: symbol for name, symbol in symbol_of.items() if symbol in symbols}
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as compressed, tab-separated text; equal tables give equal files, whenever they are written."""
-    content = table_bytes(table)
+def write_table(path: Path, table: pd.DataFrame) -> bool:
+    """Write a table as compressed, tab-separated text, unless the file has it; whether it was written.
+
+    Equal tables give equal files, whenever they are written.
+    """
+    # Neither a time nor a name of a file in its head.
+    content = gzip.compress(table.to_csv(sep="\t", index=False, lineterminator="\n").encode(), mtime=0)
+    if path.exists() and path.read_bytes() == content:
+        return False
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def table_bytes(table: pd.DataFrame) -> bytes:
-    """What `write_table` writes."""
-    text = table.to_csv(sep="\t", index=False, lineterminator="\n")
-    compressed = io.BytesIO()
-    # Neither a time nor a name of a file in its head.
-    with gzip.GzipFile(filename="", fileobj=compressed, mode="wb", mtime=0) as file:
-        file.write(text.encode())
-    return compressed.getvalue()
+    return True
 
 
 def table_header(path: Path) -> tuple[list[str], str]:
@@ -177,11 +166,8 @@ def table_header(path: Path) -> tuple[list[str], str]:
     """
 
     def first_line() -> str:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig") as file:
-                return file.readline()
-        with path.open(encoding="utf-8-sig") as file:
-            return file.readline()
+        with _opened(path) as file:
+            return file.readline().decode("utf-8-sig")
 
     line = _intact(path, first_line)
     separator = "\t" if "\t" in line else ","
@@ -192,6 +178,10 @@ def read_columns(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read some columns of a text table as text; nothing stands for a missing value, so a gene may be called ``NA``."""
     _, separator = table_header(path)
     return _intact(path, lambda: pd.read_csv(path, sep=separator, usecols=list(columns), dtype=str, na_filter=False))
+
+
+def _opened(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def _intact(path: Path, read: Callable[[], _Read]) -> _Read:
@@ -252,7 +242,7 @@ def _own_rows(path: Path, tax_id: int) -> pd.DataFrame:
     Lines of other organisms are passed over unparsed: of a file of gigabytes, few are of one organism.
     """
     start = f"{tax_id}\t".encode()
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+    with _opened(path) as file:
         header = next(csv.reader([file.readline().decode("utf-8-sig")], delimiter="\t"))
         own = b"".join(line for line in file if line.startswith(start))
     # Quotation marks are part of names, such as 5" or 3'.
