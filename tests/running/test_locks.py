@@ -1,0 +1,45 @@
+"""Folders that one program at a time has."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.running.locks import hold
+
+HOLD = "import sys; from pathlib import Path; from diversity_by_design.running.locks import hold\n"
+
+
+def held_elsewhere(folder: Path) -> str:
+    """What another process that tries to hold the folder says."""
+    code = f"{HOLD}with hold(Path({str(folder)!r})): pass"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+
+
+def test_another_process_is_refused_until_the_block_has_ended(tmp_path):
+    folder = tmp_path / "new"
+    with hold(folder), hold(folder):  # the same process may have it twice
+        said = held_elsewhere(folder)
+        assert f"InputError: {folder} is in use" in said and f"(process {os.getpid()})" in said
+    assert held_elsewhere(folder) == ""
+
+
+def test_a_lock_ends_with_its_process_and_a_forgotten_one_at_once(tmp_path):
+    code = f"{HOLD}held = hold(Path({str(tmp_path)!r}))\nprint('held', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=rf"\(process {first.pid}\)"):
+            hold(tmp_path)
+        first.kill()
+    held = hold(tmp_path)
+    del held
+    assert held_elsewhere(tmp_path) == ""
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken"):
+        hold(tmp_path / "taken" / "results")
