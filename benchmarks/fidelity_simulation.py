@@ -58,7 +58,7 @@ def main(
                 parameters=parameters,
                 ranges=ranges,
                 max_entries=max_entries,
-                path=Path(folder) / "simulations.parquet",
+                path=Path(folder) / "simulations.sqlite",
             )
         table = table_2(sweep, paper, logarithmic=logarithmic).set_index(["metric", "gene_group", "parameter"])
         tables[name] = table

@@ -87,7 +87,7 @@ def without_figures(monkeypatch):
 def test_results(finished):
     sweep = pd.read_csv(finished / "simulations.csv")
     assert sweep["dataset"].tolist() == list(range(24))
-    stored = pd.read_parquet(finished / "simulations.parquet")
+    stored = pd.read_parquet(finished / "simulations.sqlite")
     # Text does not tell whole numbers from others.
     pd.testing.assert_frame_equal(sweep.drop(columns="error"), stored.drop(columns="error"), check_dtype=False)
     assert sweep["g"].between(60, 100).all() and sweep["k"].between(3, 9).all()
@@ -204,9 +204,9 @@ def test_a_bounded_sweep_does_not_stand_in_the_way_of_a_whole_one(screen, tmp_pa
     bounded = pd.read_csv(folder / "simulations.csv")
     assert ((bounded["n_0"] + bounded["k"] * bounded["n_p"]) * bounded["g"] <= 6000).all()
     run(screen, tmp_path, *SMALL, "--n-datasets", "3")
-    assert sorted(file.name for file in folder.glob("*.parquet")) == [
-        "simulations.parquet",
-        "simulations_of_at_most_6000_entries.parquet",
+    assert sorted(file.name for file in folder.glob("*.sqlite")) == [
+        "simulations.sqlite",
+        "simulations_of_at_most_6000_entries.sqlite",
     ]
 
 

@@ -64,6 +64,8 @@ def test_a_facade_as_a_whole_is_all_that_it_offers(program, text):
 )
 def test_what_facades_are_said_to_offer_is_what_they_offer(program, facade):
     """The homes are read from the block for type checking, and looked up elsewhere at run time."""
+    if facade.endswith("gears"):
+        pytest.importorskip("torch")
     loaded = importlib.import_module(facade)
     for name in loaded.__all__:
         [*homes] = names(imports(program(f"from {facade} import {name}")))
