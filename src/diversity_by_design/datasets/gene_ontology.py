@@ -115,11 +115,8 @@ def _edges(folder: Path, force: bool) -> Path:
 
 def _download(url: str, path: Path, force: bool) -> Path:
     """Fetch a file without a published checksum."""
-    if force:
-        for earlier in (path, path.with_name(f"{path.name}.checksum.json")):
-            earlier.unlink(missing_ok=True)
     try:
-        return fetch(url, path.parent, filename=path.name)
+        return fetch(url, path.parent, filename=path.name, force=force)
     except InputError as error:
         by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
         raise InputError(str(error).replace(OTHER_MEANS, by_hand)) from error
