@@ -9,6 +9,7 @@ from small_gears import COMBINATIONS, SINGLES, ontology, ring, screen  # noqa: E
 
 from diversity_by_design.gears import load, make_splits  # noqa: E402
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs  # noqa: E402
+from diversity_by_design.running.checksum import sha256  # noqa: E402
 from diversity_by_design.running.executors import executor  # noqa: E402
 
 JOBS = [Job(loss, half, 0) for loss in ("mse", "wmse^0.5") for half in (0, 1)]
@@ -21,12 +22,13 @@ def setting(folder, **changes) -> JobSetting:
     graph = ring(list(cells.var_names))
     values = {
         "data": path,
-        "checksum": "of the data",
+        "checksum": sha256(path),
         "splits": make_splits("combinations", [*SINGLES, *COMBINATIONS], seed=0),
         "ontology": ontology(),
         "coexpression": (graph, graph),
         "options": {"epochs": 2, "batch_size": 8, "hidden_size": 8},
         "folder": folder,
+        "models": folder / "models",
         "device": "cpu",
         "threads": 1,
         "tensorboard": False,
@@ -67,6 +69,15 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(tmp_path):
     assert not done[JOBS[0]].error
     assert "co-expression graph is of other genes" in done[JOBS[1]].error
     assert str(damaged) in done[JOBS[2]].error
+
+
+def test_a_file_that_was_prepared_anew_is_noticed(tmp_path):
+    chosen = setting(tmp_path)
+    chosen.data.write_bytes(chosen.data.read_bytes() + b" ")
+    done = outcomes(JOBS[:1], chosen, 1)[JOBS[0]]
+    assert done.error.startswith("InputError") and str(chosen.data) in done.error
+    assert chosen.checksum[:12] in done.error and sha256(chosen.data)[:12] in done.error
+    assert not chosen.models.exists() and not chosen.checkpoint(JOBS[0]).exists()
 
 
 def test_finished_jobs_are_not_trained_again(tmp_path):

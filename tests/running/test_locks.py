@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import another_has
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.locks import hold
 
-HOLD = "import sys; from pathlib import Path; from diversity_by_design.running.locks import hold\n"
+HOLD = "from pathlib import Path; from diversity_by_design.running.locks import hold\n"
 
 
 def held_elsewhere(folder: Path) -> str:
@@ -28,12 +29,8 @@ def test_another_process_is_refused_until_the_block_has_ended(tmp_path):
 
 
 def test_a_lock_ends_with_its_process_and_a_forgotten_one_at_once(tmp_path):
-    code = f"{HOLD}held = hold(Path({str(tmp_path)!r}))\nprint('held', flush=True)\nsys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=rf"\(process {first.pid}\)"):
-            hold(tmp_path)
-        first.kill()
+    with another_has(tmp_path) as process, pytest.raises(InputError, match=rf"\(process {process}\)"):
+        hold(tmp_path)
     held = hold(tmp_path)
     del held
     assert held_elsewhere(tmp_path) == ""

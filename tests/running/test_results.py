@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from processes import another_has
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.records import portable
@@ -285,29 +286,22 @@ def test_what_other_analyses_left_is_part_of_the_run(tmp_path):
     assert not open_folder(path, reads=[read]).complete
 
 
-HOLDING = """
-import sys
-sys.path[:0] = [{tests!r}]
-from test_results import *
-folder = open_folder(Path({path!r}))
-folder.table("scores", FRAME)
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
 def test_a_second_program_is_refused_until_the_first_has_ended(tmp_path):
-    code = HOLDING.format(tests=str(Path(__file__).parent), path=str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdout.readline() == b"open\n"
-        before = content(tmp_path)
+    before = finish_first_run(tmp_path)
+    with another_has(tmp_path) as process:
         for options in ({}, {"force": True}):
-            with pytest.raises(InputError, match=rf"{tmp_path} is in use .*\(process {first.pid}\)"):
+            with pytest.raises(InputError, match=rf"{tmp_path} is in use .*\(process {process}\)"):
                 open_folder(tmp_path, **options)
-        assert content(tmp_path) == before
-        first.kill()
+        assert content(tmp_path).items() <= before.items()
     folders = [open_folder(tmp_path) for _ in range(2)]  # one program may open it again
     assert len(folders) == 2
+
+
+def test_a_finished_run_lets_others_in(tmp_path):
+    folder = open_folder(tmp_path)
+    folder.finish()
+    with another_has(tmp_path):
+        pass
 
 
 def test_edited_code_starts_anew(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diversity_by_design.datasets.demo import DemoParameters
+from diversity_by_design.datasets.demo import DemoParameters, of_seed
 from diversity_by_design.datasets.demo_effects import draw_effects, draw_genes
 from diversity_by_design.errors import InputError
 from diversity_by_design.graphs.annotations import TABLE, table_bytes
@@ -72,7 +72,7 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
 
 def write_demo_annotations(folder: Path, seed: int) -> Path:
     """Write the annotations into the demo's folder, unless they are there, and return the file's path."""
-    path = folder / ANNOTATIONS
+    path = of_seed(folder / ANNOTATIONS, seed)
     content = table_bytes(demo_annotations(seed))
     if not path.exists() or path.read_bytes() != content:
         with atomic_path(path) as temporary:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from diversity_by_design.datasets.demo import of_seed
 from diversity_by_design.datasets.demo_annotations import ANNOTATIONS
 from diversity_by_design.datasets.download import OTHER_MEANS, fetch
 from diversity_by_design.errors import InputError, listed
@@ -17,6 +18,7 @@ from diversity_by_design.graphs.annotations import SYNONYMS, read_annotations, t
 from diversity_by_design.graphs.graph import EDGES
 from diversity_by_design.graphs.sources import SYNONYMS_FILE
 from diversity_by_design.running.files import atomic_path
+from diversity_by_design.running.locks import hold
 
 NAME = "gene_ontology"
 RAW = "raw"
@@ -62,18 +64,28 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
     ------
     InputError
         There is no connection, the server refuses, or the transfer broke off. A file is not of the expected kind, or
-        not the one that was downloaded first. The disk is full or the folder cannot be written to.
+        not the one that was downloaded first. The disk is full or the folder cannot be written to. Another process
+        does the same.
     """
     folder = data_dir / NAME
     path = folder / (ANNOTATIONS if source is Source.NCBI else EDGES_FILE)
     if path.exists() and not force:
         print(f"{path} is there already; --force downloads it anew")
         return path
-    return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
+    with hold(folder):
+        return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
 
 
-def graph_source(data_dir: Path, dataset: str) -> Path | None:
+def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
     """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
+
+    Parameters
+    ----------
+    data_dir : Path
+    dataset : str
+        Its name.
+    seed : int
+        Of its preparation, on which annotations of the demo depend.
 
     Returns
     -------
@@ -81,7 +93,8 @@ def graph_source(data_dir: Path, dataset: str) -> Path | None:
         Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
         None if there are none of these.
     """
-    candidates = (data_dir / dataset / ANNOTATIONS, data_dir / NAME / ANNOTATIONS, data_dir / NAME / EDGES_FILE)
+    of_dataset, common = data_dir / dataset / ANNOTATIONS, data_dir / NAME
+    candidates = (of_seed(of_dataset, seed), of_dataset, common / ANNOTATIONS, common / EDGES_FILE)
     return next((path for path in candidates if path.exists()), None)
 
 

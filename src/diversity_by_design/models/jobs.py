@@ -17,6 +17,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.models.loss_choice import LossChoice
 from diversity_by_design.models.splits import Split
+from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Executor, Outcome
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Job:
         """
         return f"{LossChoice.parse(self.loss).file_name}_half{self.half}_seed{self.seed}"
 
+    @property
+    def model(self) -> str:
+        """File of the trained model."""
+        return f"{self.name}.safetensors"
+
 
 @dataclass(frozen=True, eq=False)
 class JobSetting:
@@ -61,7 +67,9 @@ class JobSetting:
     options : dict
         `TrainingOptions` other than the loss and the seed.
     folder : Path
-        Checkpoints, models and logs go here.
+        Checkpoints and logs go here.
+    models : Path
+        Trained models go here.
     device : str
         "cpu", "cuda" (any GPU that is free), or "cuda:1".
     threads : int
@@ -79,6 +87,7 @@ class JobSetting:
     coexpression: tuple[Graph, Graph]
     options: dict[str, Any]
     folder: Path
+    models: Path
     device: str
     threads: int
     tensorboard: bool
@@ -131,6 +140,11 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     numbered : (int, Job)
         The number is the line of the job's progress bar.
     setting : JobSetting
+
+    Raises
+    ------
+    InputError
+        The prepared data set is no longer the one of the setting, or what `fit` refuses.
     """
     import torch
 
@@ -138,6 +152,12 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     from diversity_by_design.models.devices import claim
     from diversity_by_design.models.gears.fitting import fit
 
+    checksum = sha256(setting.data)
+    if checksum != setting.checksum:
+        raise InputError(
+            f"{setting.data} was prepared anew since this analysis began (its checksum was {setting.checksum[:12]} and "
+            f"is {checksum[:12]}); run the analysis again"
+        )
     line, job = numbered
     split = setting.splits[job.half]
     before = torch.get_num_threads()
@@ -157,7 +177,7 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
                 seed=job.seed,
                 **setting.options,
             )
-            trained.save(setting.folder / "models" / f"{job.name}.safetensors")
+            trained.save(setting.models / job.model)
             predictions = trained.predict(split.labels("test"))
         finally:
             torch.set_num_threads(before)
