@@ -227,7 +227,7 @@ def main(
     n_failed = int((sweep["error"] != "").sum())
     if not n_failed:
         folder.finish()
-    print(f"results: {folder.path}")
+    print(f"results: {folder.work}")
     if n_failed:
         print(f"{n_failed:,} of {n_datasets:,} data sets failed; the same command tries them again", file=sys.stderr)
         raise SystemExit(1)

@@ -177,9 +177,9 @@ def test_predictions_stay_until_those_of_another_training_are_complete(screen, f
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "own" / "4_train_gears"
     before = contents(folder / "predictions")
-    options = (*graph_of(screen), "--losses", "mse", "--seeds", "1")
+    options = (*graph_of(screen), "--losses", "mse", "--seeds", "1", "--workers", "1")
     # A training that is killed while it is at it.
-    command = command_of("4_train_gears", screen, tmp_path, *options, "--epochs", "2000", "--workers", "1")
+    command = command_of("4_train_gears", screen, tmp_path, *options, "--epochs", "2000")
     with subprocess.Popen(**command) as training:
         assert wait_until(lambda: len(list((folder / "checkpoints").iterdir())) > 6, 120)
         training.kill()

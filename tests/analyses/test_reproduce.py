@@ -122,8 +122,10 @@ def test_unknown_data_set_runs_nothing(tmp_path):
 
 
 INTERRUPTED = """
-import importlib.util, sys
+import importlib.util, signal, sys
 from pathlib import Path
+# A test suite that runs in the background may hand down a Ctrl-C that is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 spec = importlib.util.spec_from_file_location("reproduce", sys.argv[1])
 reproduce = sys.modules["reproduce"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(reproduce)

@@ -29,7 +29,8 @@ def _run(script: str) -> None:
     """Run a script as Python itself would."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv = sys.argv[1:]
-    sys.path[0] = str(Path(script).parent)
+    if not sys.flags.safe_path:
+        sys.path[0] = str(Path(script).parent)
     runpy.run_path(script, run_name="__main__")
 
 
