@@ -37,13 +37,13 @@ def test_downloads_once_and_checks_afterwards(server, tmp_path):
 
 
 def test_broken_off_transfer_resumes_at_the_next_call(server, tmp_path):
-    server.break_after = BREAK + 7
+    server.break_after, server.connections = BREAK + 7, 1
     with pytest.raises(InputError, match=r"1,310,720.*goes on from there.*--from FILE"):
-        fetch(server.url, tmp_path, checksum=MD5, reconnect=False)
+        fetch(server.url, tmp_path, checksum=MD5)
     assert names(tmp_path) == [f"{NAME}.part", f"{NAME}.part.json"]
-    server.break_after = None
+    server.break_after = server.connections = None
     assert fetch(server.url, tmp_path, checksum=MD5).read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={BREAK}-"]
+    assert server.asked == [None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
     assert names(tmp_path) == [NAME]
 
 
@@ -70,16 +70,25 @@ def test_complete_part_that_was_not_renamed_is_used(server, tmp_path):
 
 @pytest.mark.parametrize("change", [{"ranges": False}, {"tag": '"2"'}], ids=["ignores ranges", "file changed"])
 def test_starts_anew_where_the_server_does_not_resume(server, tmp_path, capsys, change):
-    server.break_after = BREAK + 7
+    server.break_after, server.connections = BREAK + 7, 1
     with pytest.raises(InputError):
-        fetch(server.url, tmp_path, reconnect=False)
-    server.break_after = None
+        fetch(server.url, tmp_path)
+    server.break_after = server.connections = None
     server.content = CONTENT[::-1]
     for name, value in change.items():
         setattr(server, name, value)
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT[::-1]
     assert "starting anew" in capsys.readouterr().out
-    assert server.asked == [None, f"bytes={BREAK}-"]
+    assert server.asked == [None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
+
+
+def test_a_part_that_is_longer_than_the_file_is_removed(server, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT + b" ")
+    (tmp_path / f"{NAME}.part.json").write_text(json.dumps({"url": server.url, "validator": server.tag}))
+    with pytest.raises(InputError, match="3,000,001 bytes had arrived"):
+        fetch(server.url, tmp_path, checksum=MD5)
+    assert names(tmp_path) == []
+    assert fetch(server.url, tmp_path, checksum=MD5).read_bytes() == CONTENT
 
 
 def test_part_of_another_url_is_not_continued(server, tmp_path):

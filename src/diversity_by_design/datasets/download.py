@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -25,10 +24,6 @@ USER_AGENT = "diversity-by-design (python-requests)"
 OTHER_MEANS = "A file fetched by other means (a browser, another machine) is prepared with get_data.py --from FILE"
 
 
-class TransferBrokeOffError(InputError):
-    """A transfer ended before the file did; what arrived is kept."""
-
-
 def fetch(
     source: DatasetSpec | str,
     folder: Path,
@@ -36,8 +31,6 @@ def fetch(
     filename: str | None = None,
     size: int | None = None,
     checksum: str | None = None,
-    progress: bool = True,
-    reconnect: bool = True,
     force: bool = False,
 ) -> Path:
     """Return the path of a downloaded file, downloading it if it is not there, or not the one that is expected.
@@ -59,10 +52,6 @@ def fetch(
         Expected bytes.
     checksum : str, optional
         As ``md5:...`` or ``sha256:...``.
-    progress : bool
-        Whether to show a progress bar (on a terminal only).
-    reconnect : bool
-        Whether to go on with a broken-off transfer within this call.
     force : bool
         Download it although it is there, whatever its recorded checksum; the earlier file stays until then.
 
@@ -81,14 +70,14 @@ def fetch(
     target = folder / filename
     record = folder / f"{filename}.checksum.json"
     expected = checksum or (None if force else _recorded(record))
-    transfer = _Transfer(url, folder / f"{filename}.part", size, progress)
+    transfer = _Transfer(url, folder / f"{filename}.part", size)
     with writing(target, transfer.part, transfer.note):
         folder.mkdir(parents=True, exist_ok=True)
         wrong = _what_is_wrong(target, size, expected) if target.exists() else "not there"
         if wrong or force:
             if target.exists():
                 print(f"{target} is downloaded again{f' ({wrong})' if wrong else ''}")
-            transfer.run(reconnect)
+            transfer.run()
             if wrong := _what_is_wrong(transfer.part, size, expected):
                 transfer.discard()
                 raise InputError(
@@ -127,41 +116,35 @@ def _recorded(record: Path) -> str | None:
         ) from error
 
 
-@dataclass
+class _BrokeOffError(InputError):
+    """A transfer ended before the file did; what arrived is kept."""
+
+
 class _Transfer:
-    """Download of a file, which goes on where an earlier one of the same URL broke off.
+    """Download of a file to `part`, which goes on where an earlier one of the same URL broke off; `note` says which."""
 
-    Attributes
-    ----------
-    url : str
-    part : Path
-        Where the bytes go until they are all there. Beside it, `note` says of which file they are.
-    size : int or None
-        Expected bytes.
-    progress : bool
-        See `fetch`.
-    """
+    def __init__(self, url: str, part: Path, size: int | None) -> None:
+        self.url, self.part, self.size = url, part, size
+        self.note = part.with_name(f"{part.name}.json")
 
-    url: str
-    part: Path
-    size: int | None
-    progress: bool
-
-    @property
-    def note(self) -> Path:
-        return self.part.with_name(f"{self.part.name}.json")
-
-    def run(self, reconnect: bool) -> None:
+    def run(self) -> None:
         """Download what is missing, with as many connections as it takes while something arrives."""
         while True:
             if self._noted().get("url") != self.url:
                 self.discard()  # of another URL
-            before = self.arrived
+            before = self._arrived()
             try:
                 return self._receive(before)
-            except TransferBrokeOffError:
-                if not reconnect or self.arrived <= before:
+            except _BrokeOffError:
+                if self._arrived() <= before:
                     raise
+
+    def discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+    def _arrived(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
 
     def _noted(self) -> dict[str, str]:
         try:
@@ -169,15 +152,6 @@ class _Transfer:
         except (FileNotFoundError, ValueError):
             # Without a readable note nobody knows what the bytes are: they are fetched again.
             return {}
-
-    def discard(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-    @property
-    def arrived(self) -> int:
-        """Bytes that are there already."""
-        return self.part.stat().st_size if self.part.exists() else 0
 
     def _receive(self, offset: int) -> None:
         """Append what is missing to the partial file."""
@@ -199,29 +173,26 @@ class _Transfer:
         except requests.RequestException as error:
             # Of a failed connection, requests tells the whole story of urllib3's attempts; the reason is enough.
             reason = getattr(error.args[0], "reason", error) if error.args else error
-            raise self._broke_off(None, f"{type(error).__name__}: {reason}") from error
-        if total is not None and self.arrived < total:
-            raise self._broke_off(total, "the connection was closed")
-        self._require_size(self.arrived)
+            raise self._broke_off(f"{type(error).__name__}: {reason}") from error
+        if total is not None and self._arrived() < total:
+            raise self._broke_off(f"the connection was closed before all {total:,} bytes had come")
+        self._require_size(self._arrived())
 
     def _announced(self, response: requests.Response, offset: int) -> tuple[int, int | None]:
         """First byte and total length of what the server sends; raise if it is not the expected file."""
         span, _, length = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        start = 0
+        start = offset
         if response.status_code == 200:
-            length = response.headers.get("Content-Length", "")
-        elif response.status_code == 206 and span.startswith(f"{offset}-"):
-            start = offset
-        elif response.status_code == 416 and length == str(offset):
-            start = offset  # nothing is left to send
-        elif response.status_code in (206, 416):
-            self.discard()
-            raise self._broke_off(None, f"{offset:,} bytes had arrived, which do not fit the file, and were removed")
-        else:
+            start, length = 0, response.headers.get("Content-Length", "")
+        elif response.status_code not in (206, 416):
             raise InputError(
                 f"{self.url} could not be downloaded: the server answered {response.status_code} {response.reason}. "
                 f"{OTHER_MEANS}"
             )
+        # 416 says that nothing is left to send.
+        elif not (span.startswith(f"{offset}-") if response.status_code == 206 else length == str(offset)):
+            self.discard()
+            raise self._broke_off(f"{offset:,} bytes had arrived, which do not fit the file, and were removed")
         total = int(length) if length.isdigit() else None
         if total is not None:
             self._require_size(total)
@@ -249,14 +220,7 @@ class _Transfer:
         tag = response.headers.get("ETag", "W/")
         validator = response.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
         write_text(self.note, json.dumps({"url": self.url, "validator": validator}))
-        bar = tqdm(
-            total=total,
-            initial=start,
-            desc=self.part.stem,
-            unit="B",
-            unit_scale=True,
-            disable=None if self.progress else True,
-        )
+        bar = tqdm(total=total, initial=start, desc=self.part.stem, unit="B", unit_scale=True, disable=None)
         with bar, open(self.part, "r+b" if start else "wb") as file:
             file.seek(start)
             for block in response.iter_content(BLOCK):
@@ -264,9 +228,7 @@ class _Transfer:
                 file.flush()  # so that a full disk is noticed here
                 bar.update(len(block))
 
-    def _broke_off(self, total: int | None, why: str) -> TransferBrokeOffError:
-        of = f" of {total:,}" if total is not None else ""
-        so_far = f"{self.arrived:,}{of} bytes have arrived, and the same command goes on from there. "
-        return TransferBrokeOffError(
-            f"{self.url} could not be downloaded: {why}. {so_far if self.arrived else ''}{OTHER_MEANS}"
-        )
+    def _broke_off(self, why: str) -> _BrokeOffError:
+        arrived = self._arrived()
+        so_far = f"{arrived:,} bytes have arrived, and the same command goes on from there. " if arrived else ""
+        return _BrokeOffError(f"{self.url} could not be downloaded: {why}. {so_far}{OTHER_MEANS}")

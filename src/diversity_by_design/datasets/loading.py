@@ -133,11 +133,11 @@ def prepare_named(
 
         # Also where the data set was prepared before it had them.
         write_demo_annotations(folder, seed)
-    preparation = _Preparation(name, _path(folder, settings, spec.settings(), seed), settings, seed)
+    path = _path(folder, settings, spec.settings(), seed)
     if source is not None:
-        return preparation.prepared(lambda: source, sha256(source), force)
+        return _prepared(name, path, settings, seed, lambda: source, sha256(source), force)
     checksum = None if spec.url is None else _origin(folder).get("sha256")
-    return preparation.prepared(lambda: _raw_file(spec, folder, seed), checksum, force)
+    return _prepared(name, path, settings, seed, lambda: _raw_file(spec, folder, seed), checksum, force)
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
@@ -154,7 +154,7 @@ def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int)
     if name in registry.DATASETS or of_another:
         name = f"{name}-{checksum[:8]}"
     path = _path(data_dir / name, settings, default, seed)
-    return _Preparation(name, path, settings, seed).prepared(lambda: source, checksum)
+    return _prepared(name, path, settings, seed, lambda: source, checksum)
 
 
 def _path(folder: Path, settings: PreparationSettings, default: PreparationSettings, seed: int) -> Path:
@@ -165,40 +165,36 @@ def _path(folder: Path, settings: PreparationSettings, default: PreparationSetti
     return folder / f"processed-{key}.h5ad"
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """A data set, the file it is prepared to, and how."""
+def _prepared(
+    name: str,
+    path: Path,
+    settings: PreparationSettings,
+    seed: int,
+    source: Callable[[], Path],
+    checksum: str | None,
+    force: bool = False,
+) -> PreparedDataset:
+    """Return what is at `path`, if it is of the file with this checksum (None: of any); else prepare `source`."""
 
-    name: str
-    path: Path
-    settings: PreparationSettings
-    seed: int
-
-    def prepared(self, source: Callable[[], Path], checksum: str | None, force: bool = False) -> PreparedDataset:
-        """Return what is prepared of the file with this checksum (None: of any); else prepare `source`."""
-        if ready := self._ready(checksum, force):
-            return ready
-        with hold(self.path.parent):
-            # Another process may have been at it until now.
-            return self._ready(checksum, force) or self._prepare(source())
-
-    def _ready(self, checksum: str | None, force: bool) -> PreparedDataset | None:
-        report = read_report(self.path)
-        if force or report is None or checksum not in (None, report.source_sha256):
+    def ready() -> PreparationReport | None:
+        report = None if force else read_report(path)
+        if report is None or checksum not in (None, report.source_sha256):
             return None
         # Earlier versions had one file for all settings and seeds.
-        if (report.seed, report.settings) != (self.seed, self.settings.plain()):
-            return None
-        return PreparedDataset(self.name, self.path, sha256(self.path), report)
+        return report if (report.seed, report.settings) == (seed, settings.plain()) else None
 
-    def _prepare(self, source: Path) -> PreparedDataset:
-        anew = f" anew: {self.path} is replaced" if self.path.exists() else ""
-        print(f"preparing {self.name} from {source}{anew}")
-        report = prepare(source, self.path, self.settings, self.seed)
-        origin = {"path": str(source.resolve()), "sha256": report.source_sha256}
-        write_text(self.path.with_name(ORIGIN), json.dumps(origin))
-        print(report.text())
-        return PreparedDataset(self.name, self.path, sha256(self.path), report)
+    report = ready()
+    if report is None:
+        with hold(path.parent):
+            report = ready()  # another process may have been at it until now
+            if report is None:
+                raw = source()
+                print(f"preparing {name} from {raw}{f' anew: {path} is replaced' if path.exists() else ''}")
+                report = prepare(raw, path, settings, seed)
+                origin = {"path": str(raw.resolve()), "sha256": report.source_sha256}
+                write_text(path.with_name(ORIGIN), json.dumps(origin))
+                print(report.text())
+    return PreparedDataset(name, path, sha256(path), report)
 
 
 def _raw_file(spec: DatasetSpec, folder: Path, seed: int) -> Path:

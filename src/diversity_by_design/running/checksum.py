@@ -9,13 +9,7 @@ from diversity_by_design.errors import InputError
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """Checksum of a file's content by an algorithm of hashlib, in hexadecimal digits.
-
-    Raises
-    ------
-    InputError
-        There is no such file.
-    """
+    """Checksum of a file's content by an algorithm of hashlib, in hexadecimal digits; see `sha256`."""
     if not path.is_file():
         raise InputError(f"no file {path}")
     with path.open("rb") as file:

@@ -66,10 +66,6 @@ def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
 
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes within one, but for blocks for type checking."""
     for child in ast.iter_child_nodes(node):
@@ -77,6 +73,10 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
             child = ast.Module(child.orelse, [])
         yield child
         yield from _executed(child)
+
+
+def _is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _facade(module: str) -> dict[str, tuple[str, str]] | None:
@@ -87,8 +87,7 @@ def _facade(module: str) -> dict[str, tuple[str, str]] | None:
         return None
     return {
         alias.asname or alias.name: (node.module, alias.name)
-        for block in body
-        if _is_type_checking(block)
+        for block in filter(_is_type_checking, body)
         for node in ast.walk(block)
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
@@ -97,17 +96,13 @@ def _facade(module: str) -> dict[str, tuple[str, str]] | None:
 
 def _homes(module: str, name: str) -> set[str]:
     """Modules that ``from module import name`` takes something from."""
+    facade = _facade(module) or {}
     if source(f"{module}.{name}"):
         return _whole(f"{module}.{name}")
-    facade = _facade(module)
-    if facade and name in facade:
-        return _homes(*facade[name])
-    return _whole(module)
+    return _homes(*facade[name]) if name in facade else _whole(module)
 
 
 def _whole(module: str) -> set[str]:
     """A module imported as it is: all that it offers, if it is a façade."""
-    if source(module) is None:
-        return set()
     facade = _facade(module) or {}
-    return {module}.union(*(_homes(*home) for home in facade.values()))
+    return {module}.union(*(_homes(*home) for home in facade.values())) if source(module) else set()

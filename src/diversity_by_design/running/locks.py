@@ -17,15 +17,10 @@ LOCK = ".lock"
 
 
 def hold(folder: Path) -> AcquireReturnProxy:
-    """Have a folder to this process, until the block ends: ``with hold(folder):``.
+    """Have a folder, made if needed, to this process until the block ends: ``with hold(folder):``.
 
     Without a block, until ``.lock.release()`` is called on what is returned, or nothing refers to it any more. The lock
     ends with the process, however that ends. The same process may hold a folder several times.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if needed; a hidden file in it is what is locked, and stays.
 
     Raises
     ------
@@ -44,16 +39,14 @@ def hold(folder: Path) -> AcquireReturnProxy:
             raise InputError(
                 f"{folder} is in use by another program{_holder(path)}; wait until that has ended, or stop it"
             ) from None
-    # Where files cannot be locked, the content of this one is what the lock is made of.
+    # Where files cannot be locked, the content of this one is what the lock is made of; elsewhere it is free.
     if not isinstance(lock, SoftFileLock):
-        with suppress(OSError):
+        with suppress(OSError):  # Windows lets nobody read or write a locked file
             path.write_text(str(os.getpid()))
     return held
 
 
 def _holder(path: Path) -> str:
-    """Who has a lock, as far as its file says."""
     with suppress(OSError):
-        process = path.read_text()
-        return f" (process {process})" if process.isdigit() else ""
+        return f" (process {path.read_text()})"
     return ""

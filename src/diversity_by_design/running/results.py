@@ -55,10 +55,6 @@ class Input(Protocol):
         """Name of the data set."""
 
     @property
-    def path(self) -> Path:
-        """Prepared file."""
-
-    @property
     def checksum(self) -> str:
         """Checksum of the prepared file."""
 

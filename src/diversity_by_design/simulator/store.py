@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
-_ELSEWHERE = "is no store of a sweep, or is damaged; move it away, or give another output"
+_ANOTHER = "is no store of a sweep, or is damaged; move it away, or give another output"
 # What a user can mend, by SQLite's code of the error.
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "is in use by another run; wait until that has ended, or stop it",
-    sqlite3.SQLITE_NOTADB: _ELSEWHERE,
-    sqlite3.SQLITE_CORRUPT: _ELSEWHERE,
+    sqlite3.SQLITE_NOTADB: _ANOTHER,
+    sqlite3.SQLITE_CORRUPT: _ANOTHER,
     **dict.fromkeys(
         (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
         "cannot be written; what was stored before is kept: make room or allow writing there, and run again",
@@ -127,7 +127,7 @@ def _prepare(
     """Make the tables, unless there are those of the same sweep."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables - {"made_with", "sweep"}:
-        raise InputError(f"{path} {_ELSEWHERE}")
+        raise InputError(f"{path} {_ANOTHER}")
     if tables and not force:
         [(text,)] = connection.execute("SELECT settings FROM made_with")
         there = json.loads(text)
@@ -161,19 +161,11 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two settings, such as ``seed: 1 there, 2 now``."""
-    earlier, later = _flat(there), _flat(now)
+    import pandas as pd
+
+    earlier, later = (pd.json_normalize(dict(settings)).to_dict("records")[0] for settings in (there, now))
     return "; ".join(
         f"{name}: {earlier.get(name, 'nothing')} there, {later.get(name, 'nothing')} now"
-        for name in sorted(earlier.keys() | later.keys())
+        for name in sorted({*map(str, earlier), *map(str, later)})
         if earlier.get(name) != later.get(name)
     )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
