@@ -9,6 +9,7 @@ import pytest
 from processes import another_has
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.running.files import atomic_path
 from diversity_by_design.running.locks import hold
 
 HOLD = "from pathlib import Path; from diversity_by_design.running.locks import hold\n"
@@ -34,6 +35,21 @@ def test_a_lock_ends_with_its_process_and_a_forgotten_one_at_once(tmp_path):
     held = hold(tmp_path)
     del held
     assert held_elsewhere(tmp_path) == ""
+
+
+def test_what_a_killed_process_had_half_written_is_removed(tmp_path):
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom diversity_by_design.running.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as path:\n"
+        "    path.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "processed.h5ad")])
+    (tmp_path / ".mine.csv").touch()
+    assert len(list(tmp_path.iterdir())) == 2
+    with hold(tmp_path), atomic_path(tmp_path / "table.csv") as path:
+        path.write_text("whole")
+        hold(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {".lock", ".mine.csv", "table.csv"}
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -65,6 +65,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def half_written(folder: Path) -> list[Path]:
+    """Temporary files that a killed program left in a folder, or that another one is writing."""
+    return list(folder.glob(".????????.tmp.*"))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all (see `atomic_path`)."""
     with atomic_path(path) as temporary:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.files import writing
+from diversity_by_design.running.files import half_written, writing
 
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
@@ -20,7 +20,8 @@ def hold(folder: Path) -> AcquireReturnProxy:
     """Have a folder, made if needed, to this process until the block ends: ``with hold(folder):``.
 
     Without a block, until ``.lock.release()`` is called on what is returned, or nothing refers to it any more. The lock
-    ends with the process, however that ends. The same process may hold a folder several times.
+    ends with the process, however that ends. The same process may hold a folder several times. What an earlier process
+    that was killed had half written there is removed.
 
     Raises
     ------
@@ -39,6 +40,9 @@ def hold(folder: Path) -> AcquireReturnProxy:
             raise InputError(
                 f"{folder} is in use by another program{_holder(path)}; wait until that has ended, or stop it"
             ) from None
+        if lock.lock_counter == 1:
+            for file in half_written(folder):
+                file.unlink(missing_ok=True)
     # Where files cannot be locked, the content of this one is what the lock is made of; elsewhere it is free.
     if not isinstance(lock, SoftFileLock):
         with suppress(OSError):  # Windows lets nobody read or write a locked file

@@ -160,8 +160,8 @@ class ResultFolder:
         if begun and self._goes_on(begun, force):
             self._resume(begun)
         else:
-            if not in_place:
-                shutil.rmtree(self.work, ignore_errors=True)
+            if not in_place and self.work.exists():
+                shutil.rmtree(self.work)
             self._save()
 
     @property
