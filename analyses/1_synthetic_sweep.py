@@ -30,6 +30,7 @@ from diversity_by_design.paper.correlations import (
 from diversity_by_design.paper.figures import gene_parameters as gene_figures
 from diversity_by_design.paper.figures import synthetic_sweep as figures
 from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
+from diversity_by_design.running.project import project_root
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.simulator.estimation import estimate_from_file
 from diversity_by_design.simulator.gene_source import GeneSource, gene_source
@@ -171,7 +172,6 @@ def main(
         raise InputError(f"--device {device}: it must be {listed(DEVICES)}")
     prepared = datasets.load(
         dataset,
-        data_dir=cli.data_dir(),
         perturbation_key=perturbation_key,
         control_label=control_label,
         cells_per_perturbation=cells_per_perturbation,
@@ -188,14 +188,14 @@ def main(
         "seed": seed,
         "parameters": source.parameters,
         "ranges": ranges,
-        "path": path / f"simulations{bound}.parquet",
+        "path": path / f"simulations{bound}.sqlite",
         "max_entries": max_entries,
         "device": device,
         "workers": workers,
         "scheduler": scheduler,
         "force": force,
     }
-    # Before the folder's earlier results make way for new ones.
+    # Before anything else is done.
     check_random_sweep(n_datasets, **sweep_options)
     folder = ResultFolder(
         path,
@@ -227,7 +227,7 @@ def main(
     n_failed = int((sweep["error"] != "").sum())
     if not n_failed:
         folder.finish()
-    print(f"results: {folder.path}")
+    print(f"results: {folder.work}")
     if n_failed:
         print(f"{n_failed:,} of {n_datasets:,} data sets failed; the same command tries them again", file=sys.stderr)
         raise SystemExit(1)
@@ -326,7 +326,7 @@ def write_sweep(
         sweep,
         caption=" ".join(["Every simulated data set, with the medians over its perturbations.", *notes]),
     )
-    paper = pd.read_csv(cli.project_root() / "analyses" / "paper_reference" / "correlations.csv")
+    paper = pd.read_csv(project_root() / "analyses" / "paper_reference" / "correlations.csv")
     correlations = table_2(simulated, paper, logarithmic=logarithmic)
     write_tables(folder, correlations, logarithmic, notes)
     for name, parameter, group, figure_of_paper, caption in TREND_FIGURES:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.paper import deg_sharing, sweeps
 from diversity_by_design.paper.analysis import Run, script
@@ -20,6 +19,7 @@ from diversity_by_design.paper.correlations import TABLE_3_METRICS, sweep_correl
 from diversity_by_design.paper.figures import deg_sharing as sharing_figures
 from diversity_by_design.paper.figures import sweep_trends
 from diversity_by_design.running.files import read_csv
+from diversity_by_design.running.project import project_root
 from diversity_by_design.running.records import read_record
 from diversity_by_design.running.results import ResultFolder
 
@@ -80,7 +80,7 @@ def analyse(run: Run) -> None:
         columns = [*TABLE_3_METRICS.values(), *(figure[2] for figure in TREND_FIGURES), *OVERVIEW_METRICS]
         correlations = sweep_correlations(tables, list(dict.fromkeys(columns)))
         write_sweep_figures(folder, tables, correlations)
-        write_table_3(folder, correlations, run.prepared.name)
+        write_table_3(folder, correlations, run.prepared.name, [read_csv(path) for path in run.reads])
         bar.update()
 
 
@@ -181,10 +181,12 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame], c
     )
 
 
-def write_table_3(folder: ResultFolder, correlations: pd.DataFrame, name: str) -> None:
+def write_table_3(
+    folder: ResultFolder, correlations: pd.DataFrame, name: str, simulations: list[pd.DataFrame]
+) -> None:
     """Table 3, with the paper's numbers beside ours, and those of simulated data if analysis 1 has any."""
-    paper = pd.read_csv(cli.project_root() / "analyses" / "paper_reference" / "correlations.csv")
-    simulated = simulated_correlations(folder.path.with_name("1_synthetic_sweep"))
+    paper = pd.read_csv(project_root() / "analyses" / "paper_reference" / "correlations.csv")
+    simulated = simulations[0] if simulations else None
     table = table_3(correlations, name, paper, simulated)
     compared_with = table["paper_dataset"].iat[0]
     both = table.dropna(subset=["ours", "paper"])
@@ -207,11 +209,14 @@ def write_table_3(folder: ResultFolder, correlations: pd.DataFrame, name: str) -
     )
 
 
-def simulated_correlations(folder: Path) -> pd.DataFrame | None:
-    """Correlations that analysis 1 found; None unless it is complete."""
+def reads(results: Path) -> list[Path]:
+    """Correlations that analysis 1 found; none unless it is complete."""
+    folder = results / "1_synthetic_sweep"
     record = read_record(folder)
-    return read_csv(folder / "correlations.csv") if record and record["complete"] else None
+    return [folder / "correlations.csv"] if record and record["complete"] else []
 
 
 if __name__ == "__main__":
-    script(analyse, name="2_real_data_sweeps", title="Real-data sweeps", parameters={"strength": "vs_rest"})
+    script(
+        analyse, name="2_real_data_sweeps", title="Real-data sweeps", parameters={"strength": "vs_rest"}, reads=reads
+    )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import deg_scores, deg_weights
 from diversity_by_design.datasets.expression import read_expression
+from diversity_by_design.degs import deg_scores
 from diversity_by_design.errors import listed
 from diversity_by_design.paper import niche
 from diversity_by_design.paper.analysis import Run, script
@@ -18,6 +18,7 @@ from diversity_by_design.paper.comparison import spread_by_strength
 from diversity_by_design.paper.figures import niche_sensitivity
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.weights import deg_weights
 
 
 def analyse(run: Run) -> None:

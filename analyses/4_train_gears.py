@@ -17,7 +17,7 @@ import pandas as pd
 import typer
 from tqdm import tqdm
 
-from diversity_by_design import PerturbationStatistics, cli, datasets
+from diversity_by_design import cli, datasets
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.datasets.gene_ontology import graph_source
@@ -26,6 +26,7 @@ from diversity_by_design.graphs.coexpression import coexpression_graph
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.graphs.sources import perturbation_graph
 from diversity_by_design.models import MODELS
+from diversity_by_design.models import jobs as training_jobs
 from diversity_by_design.models.devices import available_devices, claim
 from diversity_by_design.models.gears.options import GEARSOptions
 from diversity_by_design.models.jobs import Job, JobResult, JobSetting, run_jobs
@@ -35,14 +36,17 @@ from diversity_by_design.paper.figures.training_curves import draw_training_curv
 from diversity_by_design.predictions import Prediction
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import Outcome, executor
+from diversity_by_design.running.project import data_dir
 from diversity_by_design.running.records import code_hash
 from diversity_by_design.running.results import ResultFolder
+from diversity_by_design.statistics import PerturbationStatistics
 
 NAME, TITLE = "4_train_gears", "Training of GEARS"
 MODEL = MODELS["gears"]
 LOSSES, LOSSES_OF_MEANS = "gears,mse,wmse", "mse,wmse"
 DEFAULTS = GEARSOptions()
 HALVES = (0, 1)
+FOLDER, PREDICTIONS = "models", Path("predictions")
 TRAINING = "How models are trained"
 
 
@@ -193,7 +197,6 @@ def main(
 
     prepared = datasets.load(
         dataset,
-        data_dir=cli.data_dir(),
         perturbation_key=perturbation_key,
         control_label=control_label,
         cells_per_perturbation=cells_per_perturbation,
@@ -232,9 +235,6 @@ def main(
     if folder.complete:
         print(f"{folder.path}: already complete; --force runs it anew")
         return
-    # Those of another run must not be compared should this one fail; they are quickly made again from checkpoints.
-    for path in (folder.path / "predictions").glob("[!.]*.h5ad"):
-        path.unlink()
     describe(folder, splits, ontology, edges)
     # On a cluster, GPUs are the workers'.
     with claim(device if scheduler is None else "cpu") as here:
@@ -254,10 +254,11 @@ def main(
         graphs=tuple({"ontology": ontology, "coexpression": of_half} for of_half in coexpression),
         options=options,
         folder=folder.path.resolve(),
+        models=(folder.work / FOLDER).resolve(),
         device=device,
         threads=threads,
         tensorboard=tensorboard,
-        code=code_hash(),
+        code=code_hash(Path(training_jobs.__file__)),
     )
     if force:
         for job in jobs:
@@ -283,7 +284,7 @@ def main(
 
 def default_graph(prepared: PreparedDataset) -> Path:
     """File of which the perturbed genes' graph is made, where none is given."""
-    found = graph_source(cli.data_dir(), prepared.name)
+    found = graph_source(data_dir(), prepared.name, prepared.report.seed)
     if found is None:
         raise InputError(
             "there are no annotations from which to make the graph of the perturbed genes: run "
@@ -328,7 +329,7 @@ def write_results(
     outcomes: dict[Job, Outcome],
     setting: JobSetting,
 ) -> None:
-    """Write the table of jobs, the training curves, and one file of predictions for each loss and seed."""
+    """Write the table of jobs, the training curves and predictions of each loss and seed; keep the models."""
     done: dict[Job, JobResult] = {job: outcomes[job].value for job in jobs if not outcomes[job].error}
     folder.table("jobs", job_table(jobs, outcomes), caption="What became of each job.", show=True)
     if done:
@@ -351,10 +352,11 @@ def write_results(
             ),
             paper="",
         )
-    predictions = folder.path / "predictions"
+    for job in done:
+        folder.keep(f"{FOLDER}/{job.file}")
     for loss, seed in dict.fromkeys((job.loss, job.seed) for job in done):
         parts = [(job, done[job].predictions) for job in done if (job.loss, job.seed) == (loss, seed)]
-        Prediction(
+        prediction = Prediction(
             model=MODEL.name,
             loss=loss,
             seed=seed,
@@ -363,7 +365,8 @@ def write_results(
             dataset_checksum=setting.checksum,
             expression=pd.concat([part for _, part in parts]),
             half=np.array([job.half for job, part in parts for _ in range(len(part))]),
-        ).write(predictions)
+        )
+        folder.keep(PREDICTIONS / prediction.write(folder.work / PREDICTIONS).name)
 
 
 def job_table(jobs: list[Job], outcomes: dict[Job, Outcome]) -> pd.DataFrame:

@@ -6,16 +6,14 @@ has left, also figure 4 or 8, and the paper's claims beside ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from diversity_by_design import cli
 from diversity_by_design.baselines import DUPLICATE
-from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.errors import listed
 from diversity_by_design.metrics.means import FEWEST_CHOSEN
@@ -30,10 +28,10 @@ from diversity_by_design.predictions import (
     FOLDER,
     Prediction,
     predicted_by_all,
-    prediction_checksums,
     read_predictions,
 )
 from diversity_by_design.running.files import read_csv
+from diversity_by_design.running.project import project_root
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
 from diversity_by_design.truth import Truth
@@ -85,9 +83,9 @@ def analyse(run: Run) -> None:
         bar.update()
 
 
-def parameters(prepared: PreparedDataset, results: Path) -> Mapping[str, object]:
-    """What the results depend on besides the data: the predictions of models, by file."""
-    return {"truth": "paper", "predictions": prediction_checksums(results / FOLDER)}
+def reads(results: Path) -> Sequence[Path]:
+    """Predictions of models; those that are being written have names that begin with a dot."""
+    return sorted((results / FOLDER).glob("[!.]*.h5ad"))
 
 
 def note_compared(folder: ResultFolder, labels: pd.Index, predictions: Sequence[Prediction]) -> pd.Index:
@@ -323,7 +321,7 @@ def write_dose(folder: ResultFolder, dose: pd.DataFrame) -> None:
 
 def write_claims(folder: ResultFolder, evidence: Evidence, *, dataset: str, task: str) -> None:
     """The paper's claims about models beside our numbers."""
-    paper = read_csv(cli.project_root() / "analyses" / "paper_reference" / "claims.csv")
+    paper = read_csv(project_root() / "analyses" / "paper_reference" / "claims.csv")
     claims = check_claims(paper, evidence, dataset=dataset, task=task)
     judged = claims["holds"].dropna()
     folder.table(
@@ -380,4 +378,10 @@ def number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    script(analyse, name="5_compare_models", title="Comparison of models and baselines", parameters=parameters)
+    script(
+        analyse,
+        name="5_compare_models",
+        title="Comparison of models and baselines",
+        parameters={"truth": "paper"},
+        reads=reads,
+    )

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from diversity_by_design import cli, datasets
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.child import start
 from diversity_by_design.running.index import write_index
+from diversity_by_design.running.locks import hold
 from diversity_by_design.running.records import read_record
 
 # Every script that a data set is analysed with, in the order in which they run, and what the report calls it.
@@ -126,12 +128,12 @@ def steps(folder: Path, only: str | None = None, options: Mapping[str, Sequence[
     return [step for number, step in by_number.items() if number in wanted]
 
 
-def run_script(command: Sequence[str]) -> int:
-    """Run a command to its end and return its exit code.
+def run_script(script: Path, arguments: Sequence[str]) -> int:
+    """Run a script to its end and return its exit code; it ends with this process, however that ends.
 
     Ctrl-C reaches the child too; it is given time to leave its files in order before this process goes.
     """
-    with subprocess.Popen(command) as child:
+    with start(script, arguments) as child:
         try:
             return child.wait()
         except KeyboardInterrupt:
@@ -149,7 +151,7 @@ def run_steps(to_run: Sequence[Step], arguments: Sequence[str]) -> dict[str, int
         for step in to_run:
             bar.set_postfix_str(step.name)
             print(file=sys.stderr)  # the analysis draws its own bar below this one
-            exit_code = run_script([sys.executable, str(step.script), *arguments, *step.options])
+            exit_code = run_script(step.script, [*arguments, *step.options])
             if exit_code:
                 failed[step.name] = exit_code
                 tqdm.write(f"{step.name} failed with exit code {exit_code}; the others go on", file=sys.stderr)
@@ -197,6 +199,7 @@ def main(
     epochs: EpochsOption = None,
     seeds: SeedsOption = SEEDS,
     graph: GraphOption = None,
+    preparation_seed: cli.PreparationSeedOption = 0,
     perturbation_key: cli.PerturbationKeyOption = None,
     control_label: cli.ControlLabelOption = None,
     cells_per_perturbation: cli.CellsPerPerturbationOption = None,
@@ -210,7 +213,7 @@ def main(
     n_audit = N_AUDITED if size == REDUCED else None
     training = REDUCED_TRAINING if epochs is None else {"epochs": epochs, "training_cells": None}
     # The other analyses take seconds on this machine's cores.
-    elsewhere = {"preparation_seed": seed, "scheduler": scheduler, "device": device}
+    elsewhere = {"scheduler": scheduler, "device": device}
     options = {
         SWEEP: arguments_of(**size, n_audit=n_audit, **elsewhere),
         TRAINING: arguments_of(**training, seeds=seeds, graph=graph, **elsewhere),
@@ -223,23 +226,24 @@ def main(
         "genes": genes,
         "min_genes_per_cell": min_genes_per_cell,
     }
-    prepared = datasets.load(dataset, data_dir=cli.data_dir(), seed=seed, **preparation)
+    prepared = datasets.load(dataset, seed=preparation_seed, **preparation)
+    results = output / prepared.name
     trained = training | {"seeds": seeds, "losses": LOSSES}
-    for name, chosen, is_reduced in (
-        (SWEEP, size, size == REDUCED),
-        (TRAINING, trained, training == REDUCED_TRAINING),
-    ):
-        path = output / prepared.name / name
-        if name in {step.name for step in to_run} and is_reduced and not force and has_another(path, chosen):
-            print(f"{path}: holds another run, which stays as it is; --force makes the reduced one")
-            to_run = [step for step in to_run if step.name != name]
-    failed = run_steps(
-        to_run,
-        arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),
-    )
-    index = write_index(
-        output / prepared.name, expected={step.name: step.title for step in steps(folder)}, failed=failed
-    )
+    with hold(results):  # a second start beside this one is refused
+        for name, chosen, is_reduced in (
+            (SWEEP, size, size == REDUCED),
+            (TRAINING, trained, training == REDUCED_TRAINING),
+        ):
+            chosen_to_run = name in {step.name for step in to_run}
+            if chosen_to_run and is_reduced and not force and has_another(results / name, chosen):
+                print(f"{results / name}: holds another run, which stays as it is; --force makes the reduced one")
+                to_run = [step for step in to_run if step.name != name]
+        preparation["preparation_seed"] = preparation_seed
+        failed = run_steps(
+            to_run,
+            arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),
+        )
+        index = write_index(results, expected={step.name: step.title for step in steps(folder)}, failed=failed)
     print(f"all results: {index}")
     if failed:
         print(f"failed: {listed(failed)}; what they printed is above", file=sys.stderr)

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import typer
 
-from diversity_by_design.cli import project_root
 from diversity_by_design.paper.correlations import table_2
+from diversity_by_design.running.project import project_root
 from diversity_by_design.simulator import GeneParameters, Range, SweepRanges, run_random_sweep
 from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC
 
@@ -58,7 +58,7 @@ def main(
                 parameters=parameters,
                 ranges=ranges,
                 max_entries=max_entries,
-                path=Path(folder) / "simulations.parquet",
+                path=Path(folder) / "simulations.sqlite",
             )
         table = table_2(sweep, paper, logarithmic=logarithmic).set_index(["metric", "gene_group", "parameter"])
         tables[name] = table

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
@@ -36,6 +35,7 @@ def test_interruption_says_how_to_go_on(capsys):
 SCRIPT = '''
 from diversity_by_design import cli
 from diversity_by_design.errors import InputError
+from diversity_by_design.running.project import data_dir
 
 def main(dataset: cli.DatasetOption = cli.DATASET, seed: cli.SeedOption = 0, output: cli.OutputOption = cli.RESULTS,
          workers: cli.WorkersOption = cli.CORES, force: cli.ForceOption = False) -> None:
@@ -44,7 +44,7 @@ def main(dataset: cli.DatasetOption = cli.DATASET, seed: cli.SeedOption = 0, out
         raise InputError(f"no data set {dataset!r}")
     if seed == 2:
         raise ValueError("a mistake")
-    print(dataset, seed, output, workers, force, cli.data_dir(), sep="|")
+    print(dataset, seed, output, workers, force, data_dir(), sep="|")
 
 if __name__ == "__main__":
     cli.script(main)
@@ -118,6 +118,7 @@ def test_help_explains_every_shared_option():
         output: cli.OutputOption = cli.RESULTS,
         workers: cli.WorkersOption = cli.CORES,
         force: cli.ForceOption = False,
+        preparation_seed: cli.PreparationSeedOption = 0,
         perturbation_key: cli.PerturbationKeyOption = None,
         control_label: cli.ControlLabelOption = None,
         cells_per_perturbation: cli.CellsPerPerturbationOption = None,
@@ -134,12 +135,6 @@ def test_help_explains_every_shared_option():
         assert option.opts[0] in shown
         assert option.name == "help" or option.help, option.name
     assert str(cli.RESULTS) not in shown  # a folder of this machine says nothing to a reader
-
-
-def test_without_a_project_the_current_folder_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "script.py"), raising=False)
-    monkeypatch.chdir(tmp_path)
-    assert cli.project_root() == Path.cwd()
 
 
 def test_library_does_not_import_the_command_line():

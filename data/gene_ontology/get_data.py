@@ -6,6 +6,7 @@ import typer
 
 from diversity_by_design import cli
 from diversity_by_design.datasets.gene_ontology import Source, get_gene_ontology
+from diversity_by_design.running.project import data_dir
 
 SourceOption = Annotated[
     Source,
@@ -18,7 +19,7 @@ SourceOption = Annotated[
 
 def main(source: SourceOption = Source.NCBI, force: cli.ForceOption = False) -> None:
     """Download what the graph of genes for GEARS is made of: gene ontology annotations, or ready edges."""
-    get_gene_ontology(cli.data_dir(), source, force=force)
+    get_gene_ontology(data_dir(), source, force=force)
 
 
 if __name__ == "__main__":

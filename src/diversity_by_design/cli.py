@@ -1,4 +1,4 @@
-"""What the scripts share: their options, where data and results are, and how errors reach the reader.
+"""What the scripts share: their options, where results are, and how errors reach the reader.
 
 A script declares its options with the types of this module and hands its function to `script`::
 
@@ -13,7 +13,6 @@ A script declares its options with the types of this module and hands its functi
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,37 +22,11 @@ from typing import Annotated
 import typer
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.running.project import project_root
 from diversity_by_design.threads import available_cores
 
-PROJECT = "diversity-by-design"
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
-
-
-def is_project(folder: Path) -> bool:
-    """Whether `folder` is the root of a copy of this project."""
-    marker = folder / "pyproject.toml"
-    return marker.is_file() and f'name = "{PROJECT}"' in marker.read_text(encoding="utf-8")
-
-
-def project_root() -> Path:
-    """Folder of the project: the one the running script lies in, else one around the current folder, else that folder.
-
-    The place of the library itself is not asked: it may be installed far from the data and the results.
-    """
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    starts = ([Path(script).resolve().parent] if script else []) + [Path.cwd()]
-    for start in starts:
-        for folder in (start, *start.parents):
-            if is_project(folder):
-                return folder
-    return Path.cwd()
-
-
-def data_dir() -> Path:
-    """Folder of the prepared data sets: the variable DBD_DATA_DIR, else ``data`` in the project's folder."""
-    named = os.environ.get("DBD_DATA_DIR")
-    return Path(named) if named else project_root() / "data"
 
 
 # Defaults of the options below.
@@ -116,7 +89,7 @@ PreparationSeedOption = Annotated[
         "--preparation-seed",
         min=0,
         rich_help_panel=PREPARATION,
-        help="Seed of the preparation, where it is not that of the analysis.",
+        help="Seed that decides which cells are drawn; each seed has a prepared file of its own.",
     ),
 ]
 PerturbationKeyOption = Annotated[

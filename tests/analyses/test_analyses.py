@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from examples import write_counts
+from processes import wait_until
 
 # A sweep over simulated data sets that takes seconds; reproduce.py hands its seed on.
 SMALL_SWEEP = ("--n-datasets", "20", "--max-entries", "300000")
@@ -65,14 +66,20 @@ def screen(tmp_path_factory) -> Path:
     return write_counts(tmp_path_factory.mktemp("own") / "own.h5ad")
 
 
+def command_of(name: str, screen: Path, folder: Path, *arguments: str) -> dict:
+    """What subprocess needs to know of a script's run."""
+    return {
+        "args": [sys.executable, str(ROOT / "analyses" / f"{name}.py"), "--dataset", str(screen),
+                 "--output", str(folder), "--perturbation-key", "guide", "--min-genes-per-cell", "1", *arguments],
+        "env": {**os.environ, "DBD_DATA_DIR": str(folder / "data"), "MPLBACKEND": "Agg"},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }  # fmt: skip
+
+
 def run(name: str, screen: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "analyses" / f"{name}.py"), "--dataset", str(screen), "--output", str(folder),
-         "--perturbation-key", "guide", "--min-genes-per-cell", "1", *arguments],
-        env={**os.environ, "DBD_DATA_DIR": str(folder / "data"), "MPLBACKEND": "Agg"},
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
+    return subprocess.run(**command_of(name, screen, folder, *arguments))
 
 
 def graph_of(screen: Path) -> tuple[str, str]:
@@ -84,7 +91,7 @@ def graph_of(screen: Path) -> tuple[str, str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name not in ("run.json", ".lock")}
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +125,11 @@ def test_writes_its_figures_and_tables_and_only_once(name, screen, finished):
         assert all((folder / file).stat().st_size for file in [figure["png"], figure["pdf"], *figure["data"]])
     assert next(table["name"] for table in record["tables"] if table["shown"]) == SHOWN[name]
 
-    written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"}
     graph = graph_of(screen) if name == "4_train_gears" else ()
     again = run(name, screen, finished, *OPTIONS.get(name, ()), *graph)
     assert "already complete; --force runs it anew" in again.stdout
-    unchanged = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    unchanged = {file.name: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"}
     del written["run.json"], unchanged["run.json"]
     assert unchanged == written
 
@@ -163,6 +170,27 @@ def test_bad_options_of_training_are_explained(arguments, message, screen, tmp_p
     assert found.returncode == 2, found.stderr
     assert "Traceback" not in found.stderr
     assert message in " ".join(found.stderr.split())
+
+
+@pytest.mark.skipif(not WITH_GEARS, reason="the packages for training are not installed")
+def test_predictions_stay_until_those_of_another_training_are_complete(screen, finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "own" / "4_train_gears"
+    before = contents(folder / "predictions")
+    options = (*graph_of(screen), "--losses", "mse", "--seeds", "1", "--workers", "1")
+    # A training that is killed while it is at it.
+    command = command_of("4_train_gears", screen, tmp_path, *options, "--epochs", "2000")
+    with subprocess.Popen(**command) as training:
+        assert wait_until(lambda: len(list((folder / "checkpoints").iterdir())) > 6, 120)
+        training.kill()
+    assert (folder / ".unfinished" / "splits.csv").exists()
+    assert contents(folder / "predictions") == before
+    assert json.loads((folder / "run.json").read_text())["complete"]
+
+    assert run("4_train_gears", screen, tmp_path, *options, "--epochs", "1").returncode == 0
+    assert contents(folder / "predictions") == {"mse_seed0.h5ad": before["mse_seed0.h5ad"]}
+    assert sorted(contents(folder / "models")) == ["mse_half0_seed0.safetensors", "mse_half1_seed0.safetensors"]
+    assert not (folder / ".unfinished").exists()
 
 
 def test_sweeps_go_on_after_an_interruption_with_the_same_result(screen, finished, tmp_path):

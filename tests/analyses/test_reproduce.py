@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from processes import another_has, running, wait_until
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running import records
@@ -121,8 +122,10 @@ def test_unknown_data_set_runs_nothing(tmp_path):
 
 
 INTERRUPTED = """
-import importlib.util, sys
+import importlib.util, signal, sys
 from pathlib import Path
+# A test suite that runs in the background may hand down a Ctrl-C that is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 spec = importlib.util.spec_from_file_location("reproduce", sys.argv[1])
 reproduce = sys.modules["reproduce"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(reproduce)
@@ -131,10 +134,10 @@ with reproduce.cli.exit_on_error():
 """
 
 WAITING = """
-import pathlib, time
+import os, pathlib, time
 here = pathlib.Path(__file__)
 try:
-    here.with_suffix(".started").touch()
+    here.with_suffix(".started").write_text(str(os.getpid()))
     time.sleep(60)
 except KeyboardInterrupt:
     here.with_suffix(".tidied").touch()
@@ -142,19 +145,73 @@ except KeyboardInterrupt:
 """
 
 
-def test_interruption_lets_the_analysis_tidy_up_and_runs_no_other(scripts):
+@pytest.fixture
+def waiting(scripts):
+    """A program that runs the stand-ins, of which the first waits; it is there once that has begun."""
     (scripts / "1_synthetic_sweep.py").write_text(WAITING)
     command = [sys.executable, "-c", INTERRUPTED, str(SCRIPT), str(scripts)]
     # A group of its own, so that the signal reaches parent and child as Ctrl-C in a terminal does.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while not (scripts / "1_synthetic_sweep.started").exists() and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)
-        printed = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+        started = scripts / "1_synthetic_sweep.started"
+        assert wait_until(lambda: started.exists() and started.read_text() != "", 60)
+        process.child = int(started.read_text())
+        yield process
+
+
+def test_interruption_lets_the_analysis_tidy_up_and_runs_no_other(waiting, scripts):
+    os.killpg(waiting.pid, signal.SIGINT)
+    printed = waiting.communicate(timeout=60)[1]
+    assert waiting.returncode == 130
     assert "the same command goes on where it was" in printed
     assert "Traceback" not in printed
     assert (scripts / "1_synthetic_sweep.tidied").exists()
     assert ran(scripts) == []
+
+
+def test_nothing_is_left_of_a_program_that_is_killed(waiting, scripts):
+    assert running(waiting.child)
+    waiting.kill()
+    waiting.wait()
+    assert wait_until(lambda: not running(waiting.child))
+    assert ran(scripts) == []
+
+
+@pytest.fixture
+def reproduce_here(tmp_path, monkeypatch):
+    """Run the script's function in this process, on a data set that needs no preparation; what it would run."""
+    asked = {}
+
+    def load(dataset, **options):
+        asked["prepared"] = options
+        return SimpleNamespace(name=dataset)
+
+    def run_steps(steps, arguments):
+        asked["arguments"] = {step.name: [*arguments, *step.options] for step in steps}
+        return {}
+
+    monkeypatch.setattr(reproduce.datasets, "load", load)
+    monkeypatch.setattr(reproduce, "run_steps", run_steps)
+
+    def run(**options):
+        reproduce.main(output=tmp_path, **options)
+        return asked
+
+    return run
+
+
+def test_the_seed_of_the_preparation_is_that_of_all_analyses(reproduce_here):
+    asked = reproduce_here(seed=4, preparation_seed=3)
+    assert asked["prepared"]["seed"] == 3
+    assert list(asked["arguments"]) == list(reproduce.ANALYSES)
+    for arguments in asked["arguments"].values():
+        options = dict(pairwise(arguments))
+        assert (options["--seed"], options["--preparation-seed"]) == ("4", "3")
+        assert arguments.count("--preparation-seed") == 1
+
+
+def test_a_second_start_on_the_same_results_is_refused(reproduce_here, tmp_path):
+    with another_has(tmp_path / "demo") as process:
+        with pytest.raises(InputError, match=rf"{tmp_path / 'demo'} is in use .*process {process}"):
+            reproduce_here()
+        assert reproduce_here(dataset="norman19")["arguments"]
+    assert reproduce_here()["arguments"]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -65,7 +66,24 @@ def run(screen: Path, output: Path, *options: str) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
+    """What is in a folder of results; of the file of simulations, what it holds."""
+    files = {file.name: file for file in folder.iterdir() if file.name != "run.json" and file.name[0] != "."}
+    return {
+        name: stored(file).to_csv(index=False).encode() if file.suffix == ".sqlite" else file.read_bytes()
+        for name, file in files.items()
+    }
+
+
+def stored(file: Path) -> pd.DataFrame:
+    connection = sqlite3.connect(file)
+    table = pd.read_sql_query("SELECT * FROM sweep ORDER BY dataset", connection)
+    connection.close()
+    return table
+
+
+def prepared_file(screen: Path) -> Path:
+    [path] = (screen.parent / "data" / "own").glob("processed-*.h5ad")
+    return path
 
 
 def record(folder: Path) -> dict:
@@ -87,9 +105,9 @@ def without_figures(monkeypatch):
 def test_results(finished):
     sweep = pd.read_csv(finished / "simulations.csv")
     assert sweep["dataset"].tolist() == list(range(24))
-    stored = pd.read_parquet(finished / "simulations.parquet")
+    kept = stored(finished / "simulations.sqlite")
     # Text does not tell whole numbers from others.
-    pd.testing.assert_frame_equal(sweep.drop(columns="error"), stored.drop(columns="error"), check_dtype=False)
+    pd.testing.assert_frame_equal(sweep.drop(columns="error"), kept.drop(columns="error"), check_dtype=False)
     assert sweep["g"].between(60, 100).all() and sweep["k"].between(3, 9).all()
     assert len(pd.read_csv(finished / "table2.csv")) == 12
     correlations = pd.read_csv(finished / "correlations.csv")
@@ -105,8 +123,7 @@ def test_results(finished):
 
 
 def test_the_data_sets_genes_are_used_where_there_are_enough(finished, screen):
-    prepared = screen.parent / "data" / "own" / "processed.h5ad"
-    estimates = estimate_from_file(prepared)
+    estimates = estimate_from_file(prepared_file(screen))
     used = GeneParameters.from_csv(finished / "gene_parameters.csv")
     np.testing.assert_allclose(used.theta, estimates.gene_parameters().theta)
     assert pd.read_csv(finished / "gene_estimates.csv")["gene"].tolist() == estimates.table["gene"].tolist()
@@ -204,9 +221,9 @@ def test_a_bounded_sweep_does_not_stand_in_the_way_of_a_whole_one(screen, tmp_pa
     bounded = pd.read_csv(folder / "simulations.csv")
     assert ((bounded["n_0"] + bounded["k"] * bounded["n_p"]) * bounded["g"] <= 6000).all()
     run(screen, tmp_path, *SMALL, "--n-datasets", "3")
-    assert sorted(file.name for file in folder.glob("*.parquet")) == [
-        "simulations.parquet",
-        "simulations_of_at_most_6000_entries.parquet",
+    assert sorted(file.name for file in folder.glob("*.sqlite")) == [
+        "simulations.sqlite",
+        "simulations_of_at_most_6000_entries.sqlite",
     ]
 
 
@@ -328,7 +345,7 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def prepared(finished, screen) -> Prepared:
-    return Prepared(screen.parent / "data" / "own" / "processed.h5ad", 120)
+    return Prepared(prepared_file(screen), 120)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ class Server:
     ----------
     break_after : int or None
         Bytes after which a connection is cut.
+    connections : int or None
+        After so many, no bytes come any more.
     ranges : bool
         Whether parts of the file can be asked for.
     """
@@ -95,6 +97,7 @@ class Server:
     tag: str = '"1"'
     status: int = 200
     break_after: int | None = None
+    connections: int | None = None
     ranges: bool = True
     asked: list[str | None] = field(default_factory=list)
 
@@ -124,6 +127,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             stop = None if server.break_after is None else start + server.break_after
+            if server.connections is not None and len(server.asked) > server.connections:
+                stop = start
             self.wfile.write(body[start:stop])
 
         def log_message(self, *_: object) -> None:

@@ -37,13 +37,13 @@ def test_downloads_once_and_checks_afterwards(server, tmp_path):
 
 
 def test_broken_off_transfer_resumes_at_the_next_call(server, tmp_path):
-    server.break_after = BREAK + 7
+    server.break_after, server.connections = BREAK + 7, 1
     with pytest.raises(InputError, match=r"1,310,720.*goes on from there.*--from FILE"):
-        fetch(server.url, tmp_path, checksum=MD5, reconnect=False)
+        fetch(server.url, tmp_path, checksum=MD5)
     assert names(tmp_path) == [f"{NAME}.part", f"{NAME}.part.json"]
-    server.break_after = None
+    server.break_after = server.connections = None
     assert fetch(server.url, tmp_path, checksum=MD5).read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={BREAK}-"]
+    assert server.asked == [None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
     assert names(tmp_path) == [NAME]
 
 
@@ -70,16 +70,25 @@ def test_complete_part_that_was_not_renamed_is_used(server, tmp_path):
 
 @pytest.mark.parametrize("change", [{"ranges": False}, {"tag": '"2"'}], ids=["ignores ranges", "file changed"])
 def test_starts_anew_where_the_server_does_not_resume(server, tmp_path, capsys, change):
-    server.break_after = BREAK + 7
+    server.break_after, server.connections = BREAK + 7, 1
     with pytest.raises(InputError):
-        fetch(server.url, tmp_path, reconnect=False)
-    server.break_after = None
+        fetch(server.url, tmp_path)
+    server.break_after = server.connections = None
     server.content = CONTENT[::-1]
     for name, value in change.items():
         setattr(server, name, value)
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT[::-1]
     assert "starting anew" in capsys.readouterr().out
-    assert server.asked == [None, f"bytes={BREAK}-"]
+    assert server.asked == [None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
+
+
+def test_a_part_that_is_longer_than_the_file_is_removed(server, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT + b" ")
+    (tmp_path / f"{NAME}.part.json").write_text(json.dumps({"url": server.url, "validator": server.tag}))
+    with pytest.raises(InputError, match="3,000,001 bytes had arrived"):
+        fetch(server.url, tmp_path, checksum=MD5)
+    assert names(tmp_path) == []
+    assert fetch(server.url, tmp_path, checksum=MD5).read_bytes() == CONTENT
 
 
 def test_part_of_another_url_is_not_continued(server, tmp_path):
@@ -126,6 +135,38 @@ def test_first_checksum_is_recorded_and_held_to(server, tmp_path):
     assert names(tmp_path) == [f"{NAME}.checksum.json"]
 
 
+def test_a_file_on_disk_is_compared_and_stays_until_another_is_there(server, tmp_path, capsys):
+    (tmp_path / NAME).write_bytes(CONTENT[::-1])
+    server.status = 404
+    with pytest.raises(InputError, match="404"):
+        fetch(server.url, tmp_path, checksum=MD5)
+    assert (tmp_path / NAME).read_bytes() == CONTENT[::-1]
+    server.status = 200
+    assert fetch(server.url, tmp_path, checksum=MD5).read_bytes() == CONTENT
+    assert MD5.removeprefix("md5:") in capsys.readouterr().out
+
+
+def test_force_accepts_what_is_there_now_and_keeps_the_earlier_file_until_then(server, tmp_path):
+    fetch(server.url, tmp_path)
+    server.content = CONTENT[::-1]
+    server.status = 404
+    with pytest.raises(InputError, match="404"):
+        fetch(server.url, tmp_path, force=True)
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    server.status = 200
+    assert fetch(server.url, tmp_path, force=True).read_bytes() == CONTENT[::-1]
+    record = json.loads((tmp_path / f"{NAME}.checksum.json").read_text())
+    assert record["checksum"] == f"sha256:{hashlib.sha256(server.content).hexdigest()}"
+    with pytest.raises(InputError, match="not the expected one"):
+        fetch(server.url, tmp_path, checksum=MD5, force=True)
+
+
+@pytest.mark.parametrize("checksum", ["0" * 32, "crc:00", f"sha256:{'0' * 64}"])
+def test_other_checksums_are_refused(server, tmp_path, checksum):
+    with pytest.raises(InputError, match=rf"{checksum.rpartition(':')[2]}"):
+        fetch(server.url, tmp_path, checksum=checksum)
+
+
 def test_unreadable_record_is_an_error(server, tmp_path):
     (tmp_path / f"{NAME}.checksum.json").write_text("[]")
     with pytest.raises(InputError, match=rf"{NAME}.checksum.json does not hold"):
@@ -150,7 +191,7 @@ def test_full_disk(server, tmp_path):
     # What is written to /dev/full fails as on a full disk.
     (tmp_path / f"{NAME}.part").symlink_to("/dev/full")
     (tmp_path / f"{NAME}.part.json").write_text(json.dumps({"url": server.url, "validator": server.tag}))
-    with pytest.raises(InputError, match=r"cannot download into .*No space left on device"):
+    with pytest.raises(InputError, match=r"cannot write .*counts.h5ad .No space left on device"):
         fetch(server.url, tmp_path)
     assert not (tmp_path / NAME).exists()
 
@@ -164,7 +205,7 @@ def test_too_little_room_is_noticed_before_the_transfer(server, tmp_path, monkey
 
 def test_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "raw").write_text("a file")
-    with pytest.raises(InputError, match=r"cannot download into .*raw"):
+    with pytest.raises(InputError, match=r"cannot write .*raw"):
         fetch(server.url, tmp_path / "raw")
 
 

@@ -117,7 +117,7 @@ def test_edges_of_cell_gears(published, tmp_path):
     path = get_gene_ontology(tmp_path, Source.GEARS)
     assert path == tmp_path / "gene_ontology" / "edges.csv"
     assert path.read_text() == EDGES
-    assert sorted(file.name for file in path.parent.iterdir()) == ["edges.csv", "raw"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [".lock", "edges.csv", "raw"]
     graph = read_graph(path, ["MDM2", "TP53"])
     assert graph.to_frame().values.tolist() == [["TP53", "MDM2", 0.25]]
 
@@ -136,7 +136,7 @@ def test_archives_without_the_edges(published, tmp_path, content, message):
     (published / "files" / "6934319").write_bytes(content)
     with pytest.raises(InputError, match=message):
         get_gene_ontology(tmp_path, Source.GEARS)
-    assert [path.name for path in (tmp_path / "gene_ontology").iterdir()] == ["raw"]
+    assert {path.name for path in (tmp_path / "gene_ontology").iterdir()} == {".lock", "raw"}
 
 
 def test_offline_says_where_a_file_can_be_put(tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_script(published, tmp_path, monkeypatch, capsys):
     assert run() == 0
     assert run("--source", "gears", "--force") == 0
     made = {path.name for path in (tmp_path / "data" / "gene_ontology").iterdir()}
-    assert made == {"annotations.tsv.gz", "synonyms.tsv.gz", "edges.csv", "raw"}
+    assert made == {"annotations.tsv.gz", "synonyms.tsv.gz", "edges.csv", "raw", ".lock"}
     (published / "files" / "6934319").unlink()
     capsys.readouterr()
     assert run("--source", "gears", "--force") == 2
@@ -236,10 +236,10 @@ def test_demo_annotations_lie_beside_the_demo(tmp_path, monkeypatch, capsys):
     generate = demo.generate_demo
     monkeypatch.setattr(demo, "generate_demo", lambda seed: generate(seed=seed, parameters=small))
     prepared = load("demo", data_dir=tmp_path, seed=2)
-    path = tmp_path / "demo" / "annotations.tsv.gz"
+    path = tmp_path / "demo" / "annotations-seed2.tsv.gz"
     assert "synthetic (seed 2), are in" in capsys.readouterr().out
     pd.testing.assert_frame_equal(read_annotations(path).table, demo_annotations.demo_annotations(seed=2))
-    assert graph_source(tmp_path, "demo") == path
+    assert graph_source(tmp_path, "demo", 2) == path
     made = path.stat().st_mtime_ns
     assert load("demo", data_dir=tmp_path, seed=2) == prepared
     assert path.stat().st_mtime_ns == made

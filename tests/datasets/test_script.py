@@ -31,7 +31,7 @@ def test_every_data_set_has_a_script(get_data, name):
     code, said = get_data(name, "--help")
     assert code == 0
     assert name in said.out
-    for option in ("--from", "--seed", "--cells-per-perturbation", "--genes", "--force"):
+    for option in ("--from", "--seed", "--preparation-seed", "--cells-per-perturbation", "--genes", "--force"):
         assert option in said.out
 
 
@@ -40,11 +40,11 @@ def test_prepares_a_file_and_reports(get_data, norman_file, tmp_path):
     assert code == 0
     assert "kept: 5 perturbations x 16 cells, 40 of 40 control cells, 100 genes (seed 3)" in said.out
     assert "1 perturbations with fewer than 16 cells left out: FEV (5)" in said.out
-    path = tmp_path / "data" / "norman19" / "processed.h5ad"
+    [path] = (tmp_path / "data" / "norman19").glob("processed-*.h5ad")
     assert str(path) in said.out
     made = path.stat().st_mtime_ns
 
-    code, said = get_data("norman19", "--from", norman_file, "--seed", 3, *SETTINGS)
+    code, said = get_data("norman19", "--from", norman_file, "--preparation-seed", 3, *SETTINGS)
     assert (code, path.stat().st_mtime_ns) == (0, made)
     code, said = get_data("norman19", "--from", norman_file, "--seed", 3, *SETTINGS, "--force")
     assert code == 0 and path.stat().st_mtime_ns > made
@@ -56,7 +56,7 @@ def test_another_file_is_not_mistaken_for_the_prepared_one(get_data, norman_file
     other.write_bytes(norman_file.read_bytes() + b" ")
     code, said = get_data("norman19", "--from", other, *SETTINGS)
     assert code == 0
-    assert "prepared anew" in said.out and "other.h5ad: " in said.out
+    assert "is replaced" in said.out and "other.h5ad: " in said.out
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def setting(folder, **changes) -> JobSetting:
         "graphs": ({"ontology": ontology(), "coexpression": graph},) * 2,
         "options": {"epochs": 2, "batch_size": 8, "hidden_size": 8},
         "folder": folder,
+        "models": folder / "models",
         "device": "cpu",
         "threads": 1,
         "tensorboard": False,
@@ -69,11 +70,13 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(tmp_path):
     assert str(damaged) in done[JOBS[2]].error
 
 
-def test_data_that_were_prepared_anew_meanwhile_are_not_trained_on(tmp_path):
+def test_a_file_that_was_prepared_anew_is_noticed(tmp_path):
     chosen = setting(tmp_path)
-    screen(seed=1).write_h5ad(chosen.data)
-    assert "processed.h5ad was prepared anew" in outcomes(JOBS[:1], chosen, 1)[JOBS[0]].error
-    assert not (tmp_path / "models").exists()
+    chosen.data.write_bytes(chosen.data.read_bytes() + b" ")
+    done = outcomes(JOBS[:1], chosen, 1)[JOBS[0]]
+    assert done.error.startswith("InputError") and str(chosen.data) in done.error
+    assert chosen.checksum[:12] in done.error and sha256(chosen.data)[:12] in done.error
+    assert not chosen.models.exists() and not chosen.checkpoint(JOBS[0]).exists()
 
 
 def test_finished_jobs_are_not_trained_again(tmp_path):

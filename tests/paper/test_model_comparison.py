@@ -366,7 +366,7 @@ def analyse(screen, tmp_path, monkeypatch):
 
     def run():
         figures.clear()
-        script.script(script.analyse, name=NAME, title="Comparison", parameters=script.parameters)
+        script.script(script.analyse, name=NAME, title="Comparison", parameters={}, reads=script.reads)
         return json.loads((tmp_path / "own" / NAME / "run.json").read_text()), figures
 
     return run
@@ -391,9 +391,7 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     record, figures = analyse()
     assert papers(figures) == FIGURES | {"model_comparison": "8"}
     assert {table["name"] for table in record["tables"]} >= TABLES
-    assert list(record["parameters"]["predictions"]) == [
-        f"gears_{loss}_seed0.h5ad" for loss in ("gears", "mse", "wmse")
-    ]
+    assert list(record["reads"]) == [str(FOLDER / f"gears_{loss}_seed0.h5ad") for loss in ("gears", "mse", "wmse")]
     for about in figures.values():
         assert about["caption"] and not {"nan", "nan,", "nan."} & set(about["caption"].split())
     assert any("compared on 6 of 8 perturbations" in note for note in record["notes"])

@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import executor_tasks
-import psutil
 import pytest
 from dask_cluster import DaskProcesses
+from processes import running, wait_until
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.executors import (
@@ -42,20 +41,6 @@ def options(request) -> dict:
     return {"workers": 1 if request.param == "this process" else 2}
 
 
-def wait_until(condition, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
-def running(process_id: int) -> bool:
-    try:
-        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_every_place_gives_the_same_outcomes(options):
     with executor(**options) as place:
         outcomes = dict(place.run(executor_tasks.square, iter(range(30)), shared=(1,)))
@@ -73,8 +58,13 @@ def test_every_place_gives_the_same_outcomes(options):
 def test_the_factory_chooses_by_the_options():
     assert isinstance(executor(workers=1), ThisProcess)
     assert executor(workers=3).workers == 3
-    with pytest.raises(InputError, match="workers is 0"):
-        executor(workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, -1, "2", 1.5])
+@pytest.mark.parametrize("place", [executor, LocalProcesses])
+def test_a_number_of_workers_that_is_none_is_refused(place, workers):
+    with pytest.raises(InputError, match=f"workers is {workers!r}"):
+        place(workers)
 
 
 def test_tasks_are_taken_a_few_at_a_time():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from processes import another_has
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.records import portable
@@ -45,7 +47,21 @@ def record(path: Path) -> dict:
 
 
 def content(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file() and file.name[0] != "."}
+
+
+def finish_first_run(path: Path) -> dict[str, bytes]:
+    """A finished run, and a file of somebody else beside its files; what is there then."""
+    folder = open_folder(path)
+    folder.table("scores", FRAME)
+    folder.table("only_earlier", FRAME)
+    folder.figure("bias", draw(), FRAME, title="Bias", caption="", paper="")
+    with folder.file("predictions/mse.h5ad") as file:
+        file.write_text("earlier")
+    folder.note("old")
+    folder.finish()
+    (path / "mine.csv").write_text("mine")
+    return content(path) | {"mse.h5ad": (path / "predictions" / "mse.h5ad").read_bytes()}
 
 
 def test_run_json_tells_how_the_results_were_made(tmp_path, monkeypatch):
@@ -132,25 +148,160 @@ def test_table_that_was_being_written_is_made_again(tmp_path):
     assert list(table["perturbation"]) == ["A", "B+C"]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"seed": 1}, {"checksum": "sha256:other"}, {"parameters": {"grid": [1, 3]}}, {"force": True}],
-    ids=["seed", "input", "parameters", "force"],
-)
-def test_another_run_starts_anew_and_leaves_files_of_others(tmp_path, changed):
-    folder = open_folder(tmp_path)
-    folder.table("scores", FRAME)
-    folder.figure("bias", draw(), FRAME, title="Bias", caption="", paper="")
-    folder.note("old")
-    folder.finish()
-    (tmp_path / "mine.csv").write_text("mine")
+OTHER_RUNS = {
+    "seed": {"seed": 1},
+    "input": {"checksum": "sha256:other"},
+    "parameters": {"parameters": {"grid": [1, 3]}},
+    "force": {"force": True},
+}
 
+
+@pytest.mark.parametrize("changed", OTHER_RUNS.values(), ids=OTHER_RUNS)
+def test_another_run_keeps_the_earlier_results_until_it_is_complete(tmp_path, changed):
+    earlier = finish_first_run(tmp_path)
     anew = open_folder(tmp_path, **changed)
     assert not anew.complete
-    assert set(content(tmp_path)) == {"run.json", "mine.csv"}
-    assert record(tmp_path)["tables"] == record(tmp_path)["figures"] == record(tmp_path)["notes"] == []
     made = anew.cached_table("scores", lambda: FRAME.head(1))
+    with anew.file("predictions/mse.h5ad") as file:
+        file.write_text("new")
+    with anew.file("predictions/wmse.h5ad") as file:
+        file.write_text("new")
+    anew.note("new")
     assert len(made) == 1
+    assert content(tmp_path) | {"mse.h5ad": (tmp_path / "predictions" / "mse.h5ad").read_bytes()} == earlier
+
+    anew.finish()
+    assert set(content(tmp_path)) == {"run.json", "scores.csv", "mine.csv"}
+    assert {file.name: file.read_text() for file in (tmp_path / "predictions").iterdir()} == {
+        "mse.h5ad": "new",
+        "wmse.h5ad": "new",
+    }
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == [".lock"]
+    assert record(tmp_path)["notes"] == ["new"] and record(tmp_path)["complete"]
+    again = open_folder(tmp_path, **changed | {"force": False})
+    assert again.complete
+    assert len(again.cached_table("scores", lambda: pytest.fail("made again"))) == 1
+
+
+def test_another_run_goes_on_where_it_was_interrupted(tmp_path):
+    earlier = finish_first_run(tmp_path)
+    open_folder(tmp_path, seed=1).cached_table("scores", lambda: FRAME.head(1))
+    again = open_folder(tmp_path, seed=1)
+    assert len(again.cached_table("scores", lambda: pytest.fail("made again"))) == 1
+    # A third run starts anew, and so does the second after it; the first is still there.
+    assert len(open_folder(tmp_path, seed=2).cached_table("scores", lambda: FRAME)) == 2
+    assert len(open_folder(tmp_path, seed=1).cached_table("scores", lambda: FRAME.head(0))) == 0
+    assert content(tmp_path).items() <= earlier.items()
+    assert open_folder(tmp_path).complete
+
+
+class Killed(BaseException):
+    """The program ends here."""
+
+
+def kill_at_change(number: int, monkeypatch) -> list[str]:
+    """Let the program end instead of the `number`-th change of a file's name or place; the changes made before."""
+    changes = []
+
+    def counted(change):
+        def changed(*arguments, **options):
+            if len(changes) == number:
+                raise Killed
+            changes.append(change.__name__)
+            return change(*arguments, **options)
+
+        return changed
+
+    monkeypatch.setattr(os, "replace", counted(os.replace))
+    monkeypatch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+    return changes
+
+
+def test_replacement_that_is_killed_is_completed_by_the_next_start(tmp_path, monkeypatch):
+    finish_first_run(tmp_path / "whole")
+    for number in range(20):
+        path = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", path)
+        anew = open_folder(path, seed=1)
+        anew.table("scores", FRAME.head(1))
+        with anew.file("predictions/wmse.h5ad") as file:
+            file.write_text("new")
+        with monkeypatch.context() as patch:
+            changes = kill_at_change(number, patch)
+            try:
+                anew.finish()
+                break
+            except Killed:
+                assert "only_earlier.csv" in content(path) or "rmtree" in changes
+        again = open_folder(path, seed=1)
+        # Nothing was lost: either the new run goes on, or it is in its place.
+        assert again.complete == (number > 0)
+        assert len(again.cached_table("scores", lambda: pytest.fail("made again"))) == 1
+        again.finish()
+        assert set(content(path)) == {"run.json", "scores.csv", "mine.csv"}
+        assert [file.name for file in (path / "predictions").iterdir()] == ["wmse.h5ad"]
+        assert [entry.name for entry in path.iterdir() if entry.name.startswith(".")] == [".lock"]
+        assert record(path)["complete"] and record(path)["obsolete"] == []
+    assert changes == ["replace"] * 4 + ["rmtree", "replace"]
+
+
+def test_files_of_any_kind_are_results(tmp_path):
+    folder = open_folder(tmp_path)
+    with folder.file(Path("predictions") / "wmse-power0.5_seed3.h5ad") as temporary:
+        temporary.write_text("half")
+        assert not (tmp_path / "predictions" / "wmse-power0.5_seed3.h5ad").exists()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mse.safetensors").write_text("written elsewhere")
+    folder.keep("models/mse.safetensors")
+    folder.finish()
+    assert record(tmp_path)["files"] == [
+        {"name": "predictions/wmse-power0.5_seed3.h5ad"},
+        {"name": "models/mse.safetensors"},
+    ]
+    assert open_folder(tmp_path).complete
+    (tmp_path / "models" / "mse.safetensors").unlink()
+    assert not open_folder(tmp_path).complete
+
+
+def test_a_file_that_could_not_be_written_is_not_recorded(tmp_path):
+    folder = open_folder(tmp_path)
+    with pytest.raises(ZeroDivisionError), folder.file("model.safetensors"):
+        raise ZeroDivisionError
+    assert record(tmp_path)["files"] == []
+    folder.table("scores", FRAME)
+    with pytest.raises(InputError, match=r"scores\.csv"):
+        folder.keep("scores.csv")
+
+
+def test_what_other_analyses_left_is_part_of_the_run(tmp_path):
+    read = tmp_path / "1_sweep" / "correlations.csv"
+    read.parent.mkdir()
+    read.write_text("r\n0.5\n")
+    path = tmp_path / "2_sweeps"
+    open_folder(path, reads=[read]).finish()
+    assert list(record(path)["reads"]) == ["1_sweep/correlations.csv"]
+    assert open_folder(path, reads=[read]).complete
+    assert not open_folder(path).complete
+    read.write_text("r\n0.6\n")
+    assert not open_folder(path, reads=[read]).complete
+
+
+def test_a_second_program_is_refused_until_the_first_has_ended(tmp_path):
+    before = finish_first_run(tmp_path)
+    with another_has(tmp_path) as process:
+        for options in ({}, {"force": True}):
+            with pytest.raises(InputError, match=rf"{tmp_path} is in use .*\(process {process}\)"):
+                open_folder(tmp_path, **options)
+        assert content(tmp_path).items() <= before.items()
+    folders = [open_folder(tmp_path) for _ in range(2)]  # one program may open it again
+    assert len(folders) == 2
+
+
+def test_a_finished_run_lets_others_in(tmp_path):
+    folder = open_folder(tmp_path)
+    folder.finish()
+    with another_has(tmp_path):
+        pass
 
 
 def test_edited_code_starts_anew(tmp_path, monkeypatch):
@@ -163,16 +314,15 @@ def test_edited_code_starts_anew(tmp_path, monkeypatch):
     assert not open_folder(tmp_path / "results").complete
 
 
-def test_record_that_names_files_elsewhere_removes_none_of_them(tmp_path):
-    outside = tmp_path / "outside.csv"
-    outside.write_text("mine")
-    folder = open_folder(tmp_path / "results")
+@pytest.mark.parametrize("file", ["../outside.csv", "/outside.csv"])
+def test_record_that_names_files_elsewhere_is_refused(tmp_path, file):
+    folder = open_folder(tmp_path)
     folder.table("scores", FRAME)
-    run = record(folder.path)
-    run["tables"][0]["file"] = "../outside.csv"
-    (folder.path / "run.json").write_text(json.dumps(run))
-    open_folder(folder.path, force=True)
-    assert outside.exists()
+    run = record(tmp_path)
+    run["tables"][0]["file"] = file
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(InputError, match=rf"run\.json .*{file}.*outside"):
+        open_folder(tmp_path, force=True)
 
 
 def test_folder_of_another_analysis_is_left_alone(tmp_path):
@@ -203,6 +353,12 @@ def test_two_results_cannot_share_a_file(tmp_path):
 def test_names_that_no_file_should_have_are_refused(tmp_path, name):
     with pytest.raises(InputError, match="cannot name a result"):
         open_folder(tmp_path).table(name, FRAME)
+
+
+@pytest.mark.parametrize("name", ["../scores.csv", "/scores.csv", "", ".hidden", "a/.b/c", "a b", "scores."])
+def test_paths_that_no_file_should_have_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match="cannot name a result"), open_folder(tmp_path).file(name):
+        pytest.fail("accepted")
 
 
 def test_failed_figure_is_closed_and_not_recorded(tmp_path):

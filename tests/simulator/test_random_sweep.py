@@ -1,10 +1,9 @@
 """The random sweep: the same table wherever, and however often interrupted."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,11 +12,13 @@ import pandas as pd
 import pytest
 import sweep_tasks
 from dask_cluster import DaskProcesses
+from processes import wait_until
 from sweep_tasks import SMALL, failing_metrics, fake_metrics, parameters
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.random_sweep import RESULTS, check_random_sweep, run_random_sweep, sweep_notes
 from diversity_by_design.simulator.ranges import SweepRanges
+from diversity_by_design.simulator.store import SweepStore
 
 TESTS = Path(__file__).parents[1]
 N = 24
@@ -28,7 +29,7 @@ def run(path: Path, n_datasets: int = N, **changed) -> pd.DataFrame:
         "seed": 1,
         "parameters": parameters(),
         "ranges": SMALL,
-        "path": path / "simulations.parquet",
+        "path": path / "simulations.sqlite",
         "workers": 1,
         "simulate_one": fake_metrics,
     }
@@ -36,13 +37,20 @@ def run(path: Path, n_datasets: int = N, **changed) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> tuple[pd.DataFrame, bytes]:
-    path = tmp_path_factory.mktemp("uninterrupted")
-    return run(path), (path / "simulations.parquet").read_bytes()
+def uninterrupted(tmp_path_factory) -> pd.DataFrame:
+    return run(tmp_path_factory.mktemp("uninterrupted"))
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """What the file of a sweep holds."""
+    connection = sqlite3.connect(path / "simulations.sqlite")
+    table = pd.read_sql_query("SELECT * FROM sweep ORDER BY dataset", connection)
+    connection.close()
+    return table
 
 
 def test_the_table_holds_configurations_metrics_and_errors(uninterrupted):
-    table, _ = uninterrupted
+    table = uninterrupted
     assert list(table) == [
         *("dataset", "g", "n_0", "n_p", "k", "beta", "delta", "epsilon", "mu_l", "sigma_l"),
         *(
@@ -65,7 +73,7 @@ def test_the_table_holds_configurations_metrics_and_errors(uninterrupted):
 
 
 def test_cells_without_a_count_and_clipped_genes_are_told(uninterrupted):
-    table = uninterrupted[0].assign(n_empty_cells=[3, 4] + [0] * (N - 2), n_clipped_genes=[0] * (N - 1) + [5])
+    table = uninterrupted.assign(n_empty_cells=[3, 4] + [0] * (N - 2), n_clipped_genes=[0] * (N - 1) + [5])
     assert sweep_notes(table, seed=1, ranges=SMALL)[-2:] == [
         "Cells without a count, whose expression is 0: 7, in 2 of 24 data sets.",
         "Genes whose mean in perturbed cells would have been negative, and was 0 instead: 5, in 1 of 24 data sets.",
@@ -77,44 +85,43 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path, uninterrupted, monkeypatch):
     log.mkdir()
     monkeypatch.setenv("SWEEP_LOG", str(log))
     monkeypatch.setenv("SWEEP_SECONDS", "0.1")
-    path = tmp_path / "simulations.parquet"
-    journal = tmp_path / "simulations.parquet.journal"
-    program = subprocess.Popen([sys.executable, str(TESTS / "sweep_tasks.py"), str(path), str(N)])
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 8:
-        assert program.poll() is None
-        time.sleep(0.01)
+    program = subprocess.Popen(
+        [sys.executable, str(TESTS / "sweep_tasks.py"), str(tmp_path / "simulations.sqlite"), str(N)]
+    )
+
+    def done() -> list[int]:
+        return [int(line) for file in log.iterdir() for line in file.read_text().split()]
+
+    assert wait_until(lambda: len(done()) >= 8)
     program.send_signal(signal.SIGKILL)
     program.wait()
-    n_stored = journal.read_bytes().count(b"\n") - 1
-    assert 0 < n_stored < N
+    assert 0 < len(stored(tmp_path)) < N
 
     monkeypatch.setenv("SWEEP_SECONDS", "0")
     table = run(tmp_path, simulate_one=sweep_tasks.logged_metrics)
 
-    pd.testing.assert_frame_equal(table, uninterrupted[0])
-    assert path.read_bytes() == uninterrupted[1]
-    times_done = Counter(int(line) for file in log.iterdir() for line in file.read_text().splitlines())
+    pd.testing.assert_frame_equal(table, uninterrupted)
+    times_done = Counter(done())
     assert sorted(times_done) == list(range(N))
     # Again only what the two workers were at; each may also have been done with one that was not yet stored.
     assert sum(times_done.values()) <= N + 4
 
 
-def test_a_cluster_of_which_a_worker_is_killed_gives_the_same_table(tmp_path, uninterrupted):
+def test_a_cluster_of_which_a_worker_is_killed_gives_the_same_table(tmp_path, uninterrupted, monkeypatch):
     with DaskProcesses(tmp_path) as cluster:
         first = cluster.add_worker()
         cluster.add_worker()
-        journal = tmp_path / "simulations.parquet.journal"
+        append = SweepStore.append
 
-        def kill_in_mid_run() -> None:
-            while not journal.exists() or journal.read_bytes().count(b"\n") < 6:
-                time.sleep(0.01)
-            first.kill()
+        def append_and_kill(store, row) -> None:
+            append(store, row)
+            if len(store.finished) == 5:
+                first.kill()
 
-        threading.Thread(target=kill_in_mid_run, daemon=True).start()
+        monkeypatch.setattr(SweepStore, "append", append_and_kill)
         table = run(tmp_path, scheduler=cluster.address, workers=None, simulate_one=sweep_tasks.slow_metrics)
         assert first.wait(10) == -signal.SIGKILL
-    pd.testing.assert_frame_equal(table, uninterrupted[0])
-    assert (tmp_path / "simulations.parquet").read_bytes() == uninterrupted[1]
+    pd.testing.assert_frame_equal(table, uninterrupted)
 
 
 def test_an_unreachable_scheduler_leaves_nothing_behind(tmp_path):
@@ -126,9 +133,9 @@ def test_an_unreachable_scheduler_leaves_nothing_behind(tmp_path):
 def test_more_data_sets_continue_fewer(tmp_path, uninterrupted):
     run(tmp_path, 10)
     table = run(tmp_path, simulate_one=lambda task, *shared: fake_metrics(task, *shared) if task.dataset > 9 else {})
-    pd.testing.assert_frame_equal(table, uninterrupted[0])
+    pd.testing.assert_frame_equal(table, uninterrupted)
     pd.testing.assert_frame_equal(run(tmp_path, 5), table.head(5))
-    assert len(pd.read_parquet(tmp_path / "simulations.parquet")) == N
+    assert len(stored(tmp_path)) == N
 
 
 def test_data_sets_that_fail_are_reported_and_tried_again(tmp_path, uninterrupted):
@@ -139,12 +146,12 @@ def test_data_sets_that_fail_are_reported_and_tried_again(tmp_path, uninterrupte
         4: "ValueError: data set 4 cannot be simulated",
     }
     assert table.loc[failed, list(RESULTS)].isna().all(axis=None)
-    pd.testing.assert_frame_equal(table[~failed], uninterrupted[0][~failed])
+    pd.testing.assert_frame_equal(table[~failed], uninterrupted[~failed])
     [note, _] = sweep_notes(table, seed=1, ranges=SMALL)
     assert note.startswith("2 of 24 data sets failed and are left out; the same command tries them again: 1, 4. ")
     assert note.endswith("ValueError: data set 1 cannot be simulated")
 
-    pd.testing.assert_frame_equal(run(tmp_path), uninterrupted[0])
+    pd.testing.assert_frame_equal(run(tmp_path), uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +203,8 @@ def test_a_bound_on_the_size_is_kept_and_told(tmp_path):
         ({"parameters": parameters(39)}, "up to 40 genes, but there are parameters of 39 only"),
         ({"max_entries": 80}, "max_entries is 80, but the smallest"),
         ({"workers": 0}, "workers is 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"workers": "2"}, "workers is '2'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(tmp_path, changed, message):
@@ -205,7 +214,7 @@ def test_what_cannot_be_swept_is_refused(tmp_path, changed, message):
 
 
 def test_a_sweep_can_be_checked_before(tmp_path):
-    options = {"seed": 1, "parameters": parameters(), "ranges": SMALL, "path": tmp_path / "simulations.parquet"}
+    options = {"seed": 1, "parameters": parameters(), "ranges": SMALL, "path": tmp_path / "simulations.sqlite"}
     check_random_sweep(2, **options)
     assert list(tmp_path.iterdir()) == []
     run(tmp_path, 2)
@@ -227,11 +236,11 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, uninterrupted):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, simulate_one=interrupted)
-    kept = pd.read_parquet(tmp_path / "simulations.parquet")
+    kept = stored(tmp_path)
     assert kept["dataset"].tolist() == sorted(done[:7])
     entries = (kept["n_0"] + kept["k"] * kept["n_p"]) * kept["g"]
     assert entries.min() >= np.sort([SMALL.draw(1, i)[0].n_entries for i in range(N)])[-8]
-    pd.testing.assert_frame_equal(run(tmp_path), uninterrupted[0])
+    pd.testing.assert_frame_equal(run(tmp_path), uninterrupted)
 
 
 def test_the_simulator_runs_in_processes_as_it_does_here(tmp_path):

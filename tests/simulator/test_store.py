@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +14,11 @@ import pandas as pd
 import pytest
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.simulator import store as module
 from diversity_by_design.simulator.store import open_store
 
 SCHEMA = {"dataset": int, "g": int, "mse": float, "error": str}
 SETTINGS = {"seed": 1, "ranges": {"g": {"low": 10, "high": 20}}, "max_entries": None}
+OTHER = {**SETTINGS, "seed": 2, "ranges": {"g": {"low": 10, "high": 30}}}
 
 
 def row(dataset: int, error: str = "") -> dict:
@@ -39,103 +41,77 @@ def finished(path: Path) -> set[int]:
         return store.finished
 
 
+def table(path: Path) -> pd.DataFrame:
+    with open_store(path, SCHEMA, SETTINGS) as store:
+        return store.table()
+
+
 @pytest.fixture
 def path(tmp_path) -> Path:
-    return tmp_path / "new" / "simulations.parquet"
-
-
-@pytest.fixture(scope="module")
-def left_journal(tmp_path_factory) -> bytes:
-    """What a program left that was killed after three rows."""
-    path = tmp_path_factory.mktemp("killed") / "simulations.parquet"
-    code = (
-        "import os, signal\nfrom pathlib import Path\nfrom test_store import *\n"
-        f"with open_store(Path({str(path)!r}), SCHEMA, SETTINGS) as store:\n"
-        "    for dataset in (5, 0, 3): store.append(row(dataset))\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    [journal] = path.parent.iterdir()
-    assert journal.name == "simulations.parquet.journal"
-    return journal.read_bytes()
-
-
-@pytest.fixture
-def killed(path, left_journal) -> tuple[Path, Path]:
-    """Table (absent) and journal of that program."""
-    journal = path.with_name("simulations.parquet.journal")
-    journal.parent.mkdir()
-    journal.write_bytes(left_journal)
-    return path, journal
+    return tmp_path / "new" / "simulations.sqlite"
 
 
 def test_rows_come_back_sorted_and_typed(path):
-    with open_store(path, SCHEMA, SETTINGS) as store:
-        store.append(row(2))
-        store.append(row(0, "ValueError: two\nlines, Δ"))
-        table = store.table()
     expected = pd.DataFrame(
-        {"dataset": [0, 2], "g": [7, 7], "mse": [np.nan, 0.2], "error": ["ValueError: two\nlines, Δ", ""]}
+        {
+            "dataset": [0, 1, 2, 2**53 + 1],
+            "g": [7] * 4,
+            "mse": [np.nan, 0.1 + 0.2, np.inf, -5e-324],
+            "error": ["ValueError: two\nlines, Δ", "", "", ""],
+        }
     )
-    pd.testing.assert_frame_equal(table, expected)
-    pd.testing.assert_frame_equal(pd.read_parquet(path), expected)
+    with open_store(path, SCHEMA, SETTINGS) as store:
+        for kept in expected.iloc[[3, 1, 0, 2]].to_dict("records"):
+            store.append({**kept, "g": np.int64(kept["g"]), "mse": np.float64(kept["mse"])})
+        pd.testing.assert_frame_equal(store.table(), expected, check_exact=True)
+    pd.testing.assert_frame_equal(table(path), expected, check_exact=True)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_killed_program_loses_nothing(killed, tmp_path):
-    path, journal = killed
-    assert not path.exists()
-    assert finished(path) == {0, 3, 5}
-    assert not journal.exists()
-    fill(path, [1, 2, 4])
-    uninterrupted = tmp_path / "simulations.parquet"
-    fill(uninterrupted, range(6))
-    assert path.read_bytes() == uninterrupted.read_bytes()
-
-
-def test_a_journal_cut_off_anywhere_keeps_its_whole_rows(killed):
-    path, journal = killed
-    content = journal.read_bytes()
-    ends = [i for i, byte in enumerate(content) if byte == ord("\n")]
-    for size in {0, 1, 20, *ends, *(end + 1 for end in ends), ends[1] + 9, len(content) - 3}:
-        path.unlink(missing_ok=True)
-        journal.write_bytes(content[:size])
-        n_rows = max(0, content[:size].count(b"\n") - 1)
-        assert finished(path) == set([5, 0, 3][:n_rows])
-        fill(path, [8])
-        assert finished(path) == {8, *[5, 0, 3][:n_rows]}
-
-
-def test_rows_in_both_files_count_once(killed):
-    """As when the program is killed after the table was written, before the journal was emptied."""
-    path, journal = killed
-    content = journal.read_bytes()
-    finished(path)
-    table = path.read_bytes()
-    journal.write_bytes(content)
-    assert finished(path) == {0, 3, 5}
-    assert path.read_bytes() == table
-
-
-def test_the_table_is_written_meanwhile(path, monkeypatch):
+def test_columns_keep_their_types_where_every_value_is_undefined(path):
     with open_store(path, SCHEMA, SETTINGS) as store:
-        store.append(row(0))
-        assert not path.exists()
-        monkeypatch.setattr(module, "MERGE_EVERY", 0)
-        store.append(row(1))
-        assert pd.read_parquet(path)["dataset"].tolist() == [0, 1]
-        monkeypatch.setattr(module, "MERGE_EVERY", 60)
-        store.append(row(2))
-    assert finished(path) == {0, 1, 2}
+        assert [kind.kind for kind in store.table().dtypes[:3]] == list("iif")
+        store.append(row(0, "MemoryError"))
+        assert [kind.kind for kind in store.table().dtypes[:3]] == list("iif")
+
+
+KILLED = """
+import signal
+from pathlib import Path
+from test_store import *
+with open_store(Path({path!r}), SCHEMA, SETTINGS) as store:
+    for dataset in range(1_000_000):
+        if dataset not in store.finished:
+            store.append(row(dataset))
+            print(dataset, flush=True)
+"""
+
+
+def test_a_program_killed_at_any_moment_loses_nothing(path):
+    """Again and again: what it said it had stored is there, whole, and the next one goes on."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    said = set()
+    moment = random.Random(0)
+    for _ in range(3):
+        command = [sys.executable, "-c", KILLED.format(path=str(path))]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
+            said.add(int(program.stdout.readline()))
+            for _ in range(moment.randrange(300)):
+                said.add(int(program.stdout.readline()))
+            program.send_signal(signal.SIGKILL)
+            said.update(int(line) for line in program.stdout if line.endswith("\n"))
+        kept = table(path)
+        assert said <= set(kept["dataset"])
+        pd.testing.assert_frame_equal(kept, pd.DataFrame(map(row, kept["dataset"])), check_exact=True)
+        assert len(set(kept["dataset"]) - said) <= 1  # what was stored and not yet said
+        said.update(kept["dataset"])
 
 
 def test_an_error_inside_keeps_the_rows(path):
     with pytest.raises(KeyboardInterrupt), open_store(path, SCHEMA, SETTINGS) as store:
         store.append(row(0))
         raise KeyboardInterrupt
-    assert pd.read_parquet(path)["dataset"].tolist() == [0]
+    assert finished(path) == {0}
 
 
 def test_failed_rows_are_not_finished_and_are_replaced(path):
@@ -147,83 +123,94 @@ def test_failed_rows_are_not_finished_and_are_replaced(path):
         assert store.finished == {1}
         store.append(row(0))
     assert finished(path) == {0, 1}
-    assert len(pd.read_parquet(path)) == 2
+    assert len(table(path)) == 2
 
 
-def test_a_finished_table_is_not_written_again(path):
-    fill(path, [0])
-    before = path.stat()
-    assert finished(path) == {0}
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_other_settings_are_refused(killed):
-    path, journal = killed
-    other = {**SETTINGS, "seed": 2, "ranges": {"g": {"low": 10, "high": 30}}}
-    message = "ranges.g.high: 20 there, 30 now; seed: 1 there, 2 now.*--force"
-    content = journal.read_bytes()
-    with pytest.raises(InputError, match=f"journal was made with .*{message}"), open_store(path, SCHEMA, other):
+def test_other_settings_are_refused(path):
+    fill(path, [0, 3])
+    content = path.read_bytes()
+    message = "sqlite was made with .*ranges.g.high: 20 there, 30 now; seed: 1 there, 2 now.*--force"
+    with pytest.raises(InputError, match=message), open_store(path, SCHEMA, OTHER):
         pass
-    assert journal.read_bytes() == content
-    finished(path)
-    with pytest.raises(InputError, match=f"parquet was made with .*{message}"), open_store(path, SCHEMA, other):
-        pass
-    assert not journal.exists()
+    assert path.read_bytes() == content
     with (
         pytest.raises(InputError, match="columns: .*'mse'.* there, .*'mae'.* now"),
         open_store(path, {**SCHEMA, "mae": float}, SETTINGS),
     ):
         pass
-    assert finished(path) == {0, 3, 5}
+    assert finished(path) == {0, 3}
 
 
-def test_force_starts_anew(killed):
-    path, _ = killed
-    other = {**SETTINGS, "seed": 2}
-    with open_store(path, SCHEMA, other, force=True) as store:
+def test_settings_without_rows_do_not_stand_in_the_way(path):
+    fill(path, [])
+    with open_store(path, {**SCHEMA, "mae": float}, OTHER) as store:
+        store.append({**row(0), "mae": 1.0})
+    with pytest.raises(InputError, match="seed: 2 there, 1 now"):
+        finished(path)
+
+
+def test_force_starts_anew(path):
+    fill(path, [5, 0])
+    with open_store(path, SCHEMA, OTHER, force=True) as store:
         assert store.finished == set()
         store.append(row(9))
-    with open_store(path, SCHEMA, SETTINGS, force=True) as store:
-        assert store.finished == set()
-    assert not path.exists()
+    with open_store(path, SCHEMA, OTHER) as store:
+        assert store.finished == {9}
 
 
-@pytest.mark.parametrize("made_by", ["pandas", "an editor"])
-def test_a_file_of_another_kind_is_refused(path, made_by):
+def of_somebody_else(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE addresses (name TEXT)")
+    connection.close()
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("make", [of_somebody_else, lambda path: path.write_text("dataset,mse\n" * 100)])
+def test_a_file_of_another_kind_is_refused(path, make, force):
     path.parent.mkdir()
-    if made_by == "pandas":
-        pd.DataFrame({"dataset": [1]}).to_parquet(path)
-    else:
-        path.write_text("dataset,mse\n")
+    make(path)
     content = path.read_bytes()
-    with pytest.raises(InputError, match="parquet is not the table of a sweep; move it away"):
-        fill(path, [0])
+    with (
+        pytest.raises(InputError, match="simulations.sqlite .*move it away"),
+        open_store(path, SCHEMA, SETTINGS, force=force),
+    ):
+        pass
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_damaged_journal_is_refused(killed):
-    path, journal = killed
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join([lines[0], b"{what\n", *lines[2:]]))
-    with pytest.raises(InputError, match="journal is not the journal of a sweep.*--force"):
-        fill(path, [0])
+def test_a_file_that_is_cut_short_is_refused(path):
+    fill(path, range(2000))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="simulations.sqlite .*damaged; move it away"):
+        fill(path, [2001])
+    path.write_bytes(content[:8192] + bytes(len(content) - 8192))
+    with pytest.raises(InputError, match="simulations.sqlite .*damaged; move it away"):
+        table(path)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path} cannot be written"):
+        fill(tmp_path, [0])
 
 
 def test_two_programs_at_once_are_refused(path):
     with open_store(path, SCHEMA, SETTINGS) as store:
         store.append(row(0))
-        with pytest.raises(InputError, match=rf"in use by another run \(process {os.getpid()} on .*\)"):
-            fill(path, [1])
-        with pytest.raises(InputError, match="in use"), open_store(path, SCHEMA, SETTINGS, force=True):
-            pass
+        for force in (False, True):
+            with (
+                pytest.raises(InputError, match="simulations.sqlite is in use"),
+                open_store(path, SCHEMA, SETTINGS, force=force),
+            ):
+                pass
         store.append(row(2))
     assert finished(path) == {0, 2}
 
 
-def test_the_table_says_what_it_was_made_with(path):
-    import pyarrow.parquet as pq
-
+def test_the_file_says_what_it_was_made_with(path):
     fill(path, [0])
-    [made_with] = pq.read_schema(path).metadata.values()
-    assert json.loads(made_with) == {**SETTINGS, "columns": list(SCHEMA)}
+    connection = sqlite3.connect(path)
+    [(text,)] = connection.execute("SELECT settings FROM made_with")
+    connection.close()
+    assert json.loads(text) == {**SETTINGS, "columns": list(SCHEMA)}

@@ -15,6 +15,7 @@ are nearly the sums of their two singles.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -190,6 +191,17 @@ class DemoParameters:
 
 
 _DEFAULTS = DemoParameters()
+
+
+def of_seed(path: Path, seed: int) -> Path:
+    """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0.
+
+    Examples
+    --------
+    >>> of_seed(Path("demo.h5ad"), 3).name
+    'demo-seed3.h5ad'
+    """
+    return path.with_name(path.name.replace(".", f"-seed{seed}.", 1)) if seed else path
 
 
 def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> anndata.AnnData:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.datasets.annotations import ANNOTATIONS_FILE, TABLE, write_table
-from diversity_by_design.datasets.demo import DemoParameters
+from diversity_by_design.datasets.demo import DemoParameters, of_seed
 from diversity_by_design.datasets.demo_effects import draw_effects, draw_genes
 from diversity_by_design.errors import InputError
 
@@ -69,7 +69,7 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
 
 def write_demo_annotations(folder: Path, seed: int) -> Path:
     """Write the annotations into the demo's folder, unless they are there, and return the file's path."""
-    path = folder / ANNOTATIONS_FILE
+    path = of_seed(folder / ANNOTATIONS_FILE, seed)
     if write_table(path, demo_annotations(seed)):
         print(f"annotations of the demo data set's genes, which are synthetic (seed {seed}), are in {path}")
     return path

@@ -19,9 +19,11 @@ from diversity_by_design.datasets.annotations import (
     table_header,
     write_table,
 )
+from diversity_by_design.datasets.demo import of_seed
 from diversity_by_design.datasets.download import OTHER_MEANS, fetch
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.running.files import atomic_path
+from diversity_by_design.running.locks import hold
 
 NAME = "gene_ontology"
 RAW = "raw"
@@ -67,18 +69,28 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
     ------
     InputError
         There is no connection, the server refuses, or the transfer broke off. A file is not of the expected kind, or
-        not the one that was downloaded first. The disk is full or the folder cannot be written to.
+        not the one that was downloaded first. The disk is full or the folder cannot be written to. Another process
+        does the same.
     """
     folder = data_dir / NAME
     path = folder / (ANNOTATIONS_FILE if source is Source.NCBI else EDGES_FILE)
     if path.exists() and not force:
         print(f"{path} is there already; --force downloads it anew")
         return path
-    return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
+    with hold(folder):
+        return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
 
 
-def graph_source(data_dir: Path, dataset: str) -> Path | None:
+def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
     """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
+
+    Parameters
+    ----------
+    data_dir : Path
+    dataset : str
+        Its name.
+    seed : int
+        Of its preparation, on which annotations of the demo depend.
 
     Returns
     -------
@@ -86,11 +98,8 @@ def graph_source(data_dir: Path, dataset: str) -> Path | None:
         Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
         None if there are none of these.
     """
-    candidates = (
-        data_dir / dataset / ANNOTATIONS_FILE,
-        data_dir / NAME / ANNOTATIONS_FILE,
-        data_dir / NAME / EDGES_FILE,
-    )
+    of_dataset, common = data_dir / dataset / ANNOTATIONS_FILE, data_dir / NAME
+    candidates = (of_seed(of_dataset, seed), of_dataset, common / ANNOTATIONS_FILE, common / EDGES_FILE)
     return next((path for path in candidates if path.exists()), None)
 
 
@@ -124,11 +133,8 @@ def _edges(folder: Path, force: bool) -> Path:
 
 def _download(url: str, path: Path, force: bool) -> Path:
     """Fetch a file without a published checksum."""
-    if force:
-        for earlier in (path, path.with_name(f"{path.name}.checksum.json")):
-            earlier.unlink(missing_ok=True)
     try:
-        return fetch(url, path.parent, filename=path.name)
+        return fetch(url, path.parent, filename=path.name, force=force)
     except InputError as error:
         by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
         raise InputError(str(error).replace(OTHER_MEANS, by_hand)) from error

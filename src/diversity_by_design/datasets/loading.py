@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError
+from diversity_by_design.running import project
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import write_text
 from diversity_by_design.running.hdf5 import write_anndata
+from diversity_by_design.running.locks import hold
 
 PREPARED = "processed.h5ad"
-# Beside a prepared file: where its source is, so that it can be prepared again with other options.
+# Beside prepared files: what they were prepared from last, so that it can be prepared again with other options.
 ORIGIN = "source.json"
 RAW = "raw"
 
@@ -52,7 +56,7 @@ class PreparedDataset:
 def load(
     dataset: str,
     *,
-    data_dir: Path | str,
+    data_dir: Path | str | None = None,
     perturbation_key: str | None = None,
     control_label: str | None = None,
     cells_per_perturbation: int | None = None,
@@ -67,22 +71,25 @@ def load(
     dataset : str
         ``demo`` (generated if missing), another name of the registry (downloaded if missing), or the path of an h5ad
         file of raw counts.
-    data_dir : Path or str
-        Prepared files are ``data_dir/<name>/processed.h5ad``, where the name of a file is that of the file without
-        its ending, followed by a part of its checksum if another file has that name.
+    data_dir : Path or str, optional
+        Prepared files are in ``data_dir/<name>``, where the name of a file is that of the file without its ending,
+        followed by a part of its checksum if another file has that name. With the default options and seed it is
+        ``processed.h5ad``, with others ``processed-<hash of options and seed>.h5ad``. Default: the folder that the
+        variable DBD_DATA_DIR names, else ``data`` in the project's folder.
     perturbation_key, control_label : str, optional
         Default for a file: ``perturbation`` and ``control``.
     cells_per_perturbation, genes, min_genes_per_cell : int, optional
         Default for a file: see `PreparationSettings`; for a named data set: see the registry.
     seed : int
+        Of the preparation.
 
     Raises
     ------
     InputError
         No such data set, column or label. No such file. The file is damaged, holds no raw counts, or too little of it
-        is left. It cannot be downloaded, or the disk is full or read-only.
+        is left. It cannot be downloaded, or the disk is full or read-only. Another process prepares the data set.
     """
-    data_dir = Path(data_dir)
+    place = project.data_dir() if data_dir is None else Path(data_dir)
     options = {
         "perturbation_key": perturbation_key,
         "control_label": control_label,
@@ -91,8 +98,8 @@ def load(
         "min_genes_per_cell": min_genes_per_cell,
     }
     if dataset.lower().endswith(".h5ad"):
-        return _load_file(Path(dataset), data_dir, options, seed)
-    return prepare_named(dataset, data_dir, options, seed)
+        return _load_file(Path(dataset), place, options, seed)
+    return prepare_named(dataset, place, options, seed)
 
 
 def prepare_named(
@@ -121,20 +128,16 @@ def prepare_named(
     spec = registry.get(name)
     settings = spec.settings().changed(options)
     folder = data_dir / name
-    path = folder / PREPARED
     if spec.url is None and source is None:
         from diversity_by_design.datasets.demo_annotations import write_demo_annotations
 
         # Also where the data set was prepared before it had them.
         write_demo_annotations(folder, seed)
-    known = None if force else read_report(path)
-    if known is not None:
-        same_source = source is None or sha256(source) == known.source_sha256
-        if same_source and (known.seed, known.settings) == (seed, settings.plain()):
-            return PreparedDataset(name, path, sha256(path), known)
-        print(f"{name} was prepared with another seed, other options or from another file; it is prepared anew")
-    raw = source or _raw_file(spec, folder, seed)
-    return _prepare(name, raw, path, settings, seed)
+    path = _path(folder, settings, spec.settings(), seed)
+    if source is not None:
+        return _prepared(name, path, settings, seed, lambda: source, sha256(source), force)
+    checksum = None if spec.url is None else _origin(folder).get("sha256")
+    return _prepared(name, path, settings, seed, lambda: _raw_file(spec, folder, seed), checksum, force)
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
@@ -142,31 +145,55 @@ def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int)
         raise InputError(f"no file {source}")
     if source.is_dir():
         raise InputError(f"{source} is a folder; expected an .h5ad file")
-    settings = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL).changed(options)
+    default = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL)
+    settings = default.changed(options)
     checksum = sha256(source)
     name = source.stem
-    if name in registry.DATASETS or _belongs_to_another(data_dir / name, source, checksum):
+    origin = _origin(data_dir / name)
+    of_another = origin and origin["path"] != str(source.resolve()) and origin.get("sha256") != checksum
+    if name in registry.DATASETS or of_another:
         name = f"{name}-{checksum[:8]}"
-    path = data_dir / name / PREPARED
-    known = read_report(path)
-    if known is not None and (known.source_sha256, known.seed, known.settings) == (checksum, seed, settings.plain()):
-        return PreparedDataset(name, path, sha256(path), known)
-    return _prepare(name, source, path, settings, seed, checksum)
+    path = _path(data_dir / name, settings, default, seed)
+    return _prepared(name, path, settings, seed, lambda: source, checksum)
 
 
-def _belongs_to_another(folder: Path, source: Path, checksum: str) -> bool:
-    """Whether a folder holds what was prepared from a file with other content, at another place."""
-    known = read_report(folder / PREPARED)
-    return known is not None and known.source_sha256 != checksum and _origin(folder) != source.resolve()
+def _path(folder: Path, settings: PreparationSettings, default: PreparationSettings, seed: int) -> Path:
+    """File of what is prepared with these settings and this seed."""
+    if (settings, seed) == (default, 0):
+        return folder / PREPARED
+    key = hashlib.sha256(json.dumps([settings.plain(), seed], sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"processed-{key}.h5ad"
 
 
-def _prepare(
-    name: str, source: Path, path: Path, settings: PreparationSettings, seed: int, checksum: str | None = None
+def _prepared(
+    name: str,
+    path: Path,
+    settings: PreparationSettings,
+    seed: int,
+    source: Callable[[], Path],
+    checksum: str | None,
+    force: bool = False,
 ) -> PreparedDataset:
-    print(f"preparing {name} from {source}")
-    report = prepare(source, path, settings, seed, checksum=checksum)
-    write_text(path.with_name(ORIGIN), json.dumps({"path": str(source.resolve())}))
-    print(report.text())
+    """Return what is at `path`, if it is of the file with this checksum (None: of any); else prepare `source`."""
+
+    def ready() -> PreparationReport | None:
+        report = None if force else read_report(path)
+        if report is None or checksum not in (None, report.source_sha256):
+            return None
+        # Earlier versions had one file for all settings and seeds.
+        return report if (report.seed, report.settings) == (seed, settings.plain()) else None
+
+    report = ready()
+    if report is None:
+        with hold(path.parent):
+            report = ready()  # another process may have been at it until now
+            if report is None:
+                raw = source()
+                print(f"preparing {name} from {raw}{f' anew: {path} is replaced' if path.exists() else ''}")
+                report = prepare(raw, path, settings, seed)
+                origin = {"path": str(raw.resolve()), "sha256": report.source_sha256}
+                write_text(path.with_name(ORIGIN), json.dumps(origin))
+                print(report.text())
     return PreparedDataset(name, path, sha256(path), report)
 
 
@@ -176,26 +203,28 @@ def _raw_file(spec: DatasetSpec, folder: Path, seed: int) -> Path:
     if spec.url is None:
         return _generate_demo(raw, seed)
     origin = _origin(folder)
-    if origin is not None and origin != raw.resolve() and origin.exists():
-        return origin
+    if origin and origin["path"] != str(raw.resolve()) and Path(origin["path"]).exists():
+        return Path(origin["path"])
     print(f"{spec.name}: {spec.title}")
     return fetch(spec, raw.parent)
 
 
 def _generate_demo(path: Path, seed: int) -> Path:
-    from diversity_by_design.datasets.demo import generate_demo
+    from diversity_by_design.datasets.demo import generate_demo, of_seed
 
+    path = of_seed(path, seed)
     print(f"generating the demo data set, which is synthetic (seed {seed})")
     write_anndata(path, generate_demo(seed=seed))
     return path
 
 
-def _origin(folder: Path) -> Path | None:
-    """Where the file was that the folder's data set was prepared from; None if that is not known."""
+def _origin(folder: Path) -> dict[str, str]:
+    """Path and SHA-256 of the file that a data set was prepared from last; empty if that is not known."""
     note = folder / ORIGIN
     if not note.exists():
-        return None
+        return {}
     try:
-        return Path(json.loads(note.read_text(encoding="utf-8"))["path"])
+        content = json.loads(note.read_text(encoding="utf-8"))
+        return {"path": str(content["path"]), **content}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{note} does not name a file; remove it") from error

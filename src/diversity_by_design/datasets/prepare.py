@@ -40,9 +40,7 @@ PANEL_GENES = 2000
 Mask = npt.NDArray[np.bool_]
 
 
-def prepare(
-    source: Path, destination: Path, settings: PreparationSettings, seed: int, *, checksum: str | None = None
-) -> PreparationReport:
+def prepare(source: Path, destination: Path, settings: PreparationSettings, seed: int) -> PreparationReport:
     """Prepare an h5ad file of raw counts.
 
     In this order: conditions are named (``control``, ``A``, ``A+B``); cells with too few detected genes are left out,
@@ -61,8 +59,6 @@ def prepare(
     settings : PreparationSettings
     seed : int
         Decides which cells are drawn. Their order in the file does not matter.
-    checksum : str, optional
-        SHA-256 of `source`, if it is known already.
 
     Raises
     ------
@@ -95,7 +91,7 @@ def prepare(
     notes += gene_notes
     report = PreparationReport(
         source=source.name,
-        source_sha256=checksum or sha256(source),
+        source_sha256=sha256(source),
         seed=seed,
         settings=settings.plain(),
         cells_found=len(cells),

@@ -10,6 +10,7 @@ import typer
 from diversity_by_design import cli
 from diversity_by_design.datasets import registry
 from diversity_by_design.datasets.loading import prepare_named
+from diversity_by_design.running import project
 
 FromOption = Annotated[
     Path | None,
@@ -18,13 +19,17 @@ FromOption = Annotated[
     ),
 ]
 
+SeedOption = Annotated[
+    int, typer.Option("--seed", "--preparation-seed", min=0, help="Seed that decides which cells are drawn.")
+]
+
 
 def get_data_script(name: str) -> None:
     """Run the command-line program that gets (downloads or generates) and prepares the data set `name`."""
 
     def main(
         source: FromOption = None,
-        seed: cli.SeedOption = 0,
+        seed: SeedOption = 0,
         cells_per_perturbation: cli.CellsPerPerturbationOption = None,
         genes: cli.GenesOption = None,
         min_genes_per_cell: cli.MinGenesPerCellOption = None,
@@ -35,7 +40,7 @@ def get_data_script(name: str) -> None:
             "n_genes": genes,
             "min_genes_per_cell": min_genes_per_cell,
         }
-        prepared = prepare_named(name, cli.data_dir(), options, seed, source=source, force=force)
+        prepared = prepare_named(name, project.data_dir(), options, seed, source=source, force=force)
         print(f"{prepared.report.cells:,} cells x {prepared.report.genes:,} genes are in {prepared.path}")
 
     main.__doc__ = f"Get and prepare the data set {name}: {registry.get(name).title}."

@@ -51,6 +51,11 @@ class Job:
         """
         return f"{file_stem(self.model.name, self.loss)}_half{self.half}_seed{self.seed}"
 
+    @property
+    def file(self) -> str:
+        """Name of the file of the trained model."""
+        return f"{self.name}.safetensors"
+
 
 @dataclass(frozen=True, eq=False)
 class JobSetting:
@@ -69,7 +74,9 @@ class JobSetting:
     options : dict
         Other options of the models' `fit`.
     folder : Path
-        Checkpoints, models and logs go here.
+        Checkpoints and logs go here.
+    models : Path
+        Trained models go here.
     device : str
         "cpu", "cuda" (any GPU that is free), or "cuda:1".
     threads : int
@@ -86,6 +93,7 @@ class JobSetting:
     graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]
     options: Mapping[str, Any]
     folder: Path
+    models: Path
     device: str
     threads: int
     tensorboard: bool
@@ -132,9 +140,13 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     """
     from diversity_by_design.datasets.expression import read_expression
 
+    checksum = sha256(setting.data)
+    if checksum != setting.checksum:
+        raise InputError(
+            f"{setting.data} was prepared anew since this analysis began (its checksum was {setting.checksum[:12]} and "
+            f"is {checksum[:12]}); run the analysis again"
+        )
     line, job = numbered
-    if sha256(setting.data) != setting.checksum:
-        raise InputError(f"{setting.data} was prepared anew since this run began; start the run again")
     split = setting.splits[job.half]
     options: dict[str, Any] = {**setting.options, **setting.graphs[job.half]}
     log = _log(setting.folder / "tensorboard" / job.name) if setting.tensorboard else None
@@ -150,7 +162,7 @@ def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
             progress=Progress(partial(tqdm, desc=job.name, position=line, leave=False), log),
             **options,
         )
-        fitted.save(setting.folder / "models" / f"{job.name}.safetensors")
+        fitted.save(setting.models / job.file)
         predictions = fitted.predict(split.labels("test"))
     return JobResult(predictions, fitted.history, device, fitted.seconds)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diversity_by_design import cli, datasets
 from diversity_by_design.datasets import PreparedDataset
 from diversity_by_design.running.results import ResultFolder
-
-Parameters = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,14 @@ class Run:
     prepared : PreparedDataset
     folder : ResultFolder
         Where tables and figures go.
+    reads : sequence of Path
+        Files of other analyses that it is made of.
     seed, workers : int
     """
 
     prepared: PreparedDataset
     folder: ResultFolder
+    reads: Sequence[Path]
     seed: int
     workers: int
 
@@ -36,7 +37,8 @@ def script(
     *,
     name: str,
     title: str,
-    parameters: Parameters | Callable[[PreparedDataset, Path], Parameters] | None = None,
+    parameters: Mapping[str, object],
+    reads: Callable[[Path], Sequence[Path]] = lambda results: (),
 ) -> None:
     """Run an analysis as a command-line program.
 
@@ -49,9 +51,11 @@ def script(
         Does the work; its docstring is the help text.
     name, title : str
         Of the analysis; `name` is that of its script.
-    parameters : mapping, or function that makes one, optional
-        What else the results depend on. A function is given the prepared data set and the folder of all its results,
-        so that results of other analyses can be among these.
+    parameters : mapping
+        What else the results depend on.
+    reads : callable
+        Given the folder of all results of the data set, returns the files of other analyses that this one is made of:
+        those that are there. When they change, the analysis is made again.
     """
 
     def main(
@@ -60,6 +64,7 @@ def script(
         output: cli.OutputOption = cli.RESULTS,
         workers: cli.WorkersOption = cli.CORES,
         force: cli.ForceOption = False,
+        preparation_seed: cli.PreparationSeedOption = 0,
         perturbation_key: cli.PerturbationKeyOption = None,
         control_label: cli.ControlLabelOption = None,
         cells_per_perturbation: cli.CellsPerPerturbationOption = None,
@@ -68,28 +73,29 @@ def script(
     ) -> None:
         prepared = datasets.load(
             dataset,
-            data_dir=cli.data_dir(),
             perturbation_key=perturbation_key,
             control_label=control_label,
             cells_per_perturbation=cells_per_perturbation,
             genes=genes,
             min_genes_per_cell=min_genes_per_cell,
-            seed=seed,
+            seed=preparation_seed,
         )
         results = output / prepared.name
+        others = reads(results)
         folder = ResultFolder(
             results / name,
             analysis=name,
             title=title,
             dataset=prepared,
             seed=seed,
-            parameters=parameters(prepared, results) if callable(parameters) else parameters or {},
+            parameters=parameters,
+            reads=others,
             force=force,
         )
         if folder.complete:
             print(f"{folder.path}: already complete; --force runs it anew")
             return
-        analyse(Run(prepared, folder, seed, workers))
+        analyse(Run(prepared, folder, others, seed, workers))
         folder.finish()
         print(f"results: {folder.path}")
 

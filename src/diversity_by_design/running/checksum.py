@@ -5,6 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from diversity_by_design.errors import InputError
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Checksum of a file's content by an algorithm of hashlib, in hexadecimal digits; see `sha256`."""
+    if not path.is_file():
+        raise InputError(f"no file {path}")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits.
@@ -14,5 +24,4 @@ def sha256(path: Path) -> str:
     InputError
         There is no such file.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path, "sha256")

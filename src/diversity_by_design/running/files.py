@@ -20,6 +20,24 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextmanager
+def writing(path: Path, *temporary: Path) -> Iterator[None]:
+    """Raise InputError, naming `path`, if within the block the disk is full or does not let it be written.
+
+    Errors about other files than `path`, its folders and the `temporary` ones pass through unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if named not in (path, *temporary, *path.parents) and error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); what was finished before is kept: make room or allow writing "
+            "there, or choose another folder, and run the same command again",
+        ) from error
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there becomes `path` once the block has ended well.
 
@@ -38,25 +56,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ...     temporary.write_text("1 2 3")
     """
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp.{path.name}")
-    try:
+    with writing(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        about_target = error.filename is not None and Path(os.fsdecode(error.filename)) in (
-            temporary,
-            path,
-            *path.parents,
-        )
-        if not about_target and error.errno not in DISK_ERRORS:
-            raise
-        raise InputError(
-            f"cannot write {path} ({error.strerror}); what was finished before is kept: make room or allow writing "
-            "there, or choose another folder, and run the same command again",
-        ) from error
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Temporary files that a killed program left in a folder, or that another one is writing."""
+    return list(folder.glob(".????????.tmp.*"))
 
 
 def write_text(path: Path, text: str) -> None:

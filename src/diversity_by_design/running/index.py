@@ -94,7 +94,7 @@ def _section(folder: Path, record: Mapping[str, Any] | None, title: str, exit_co
     failure = f"failed with exit code {exit_code}" if exit_code else ""
     if record is None:
         return Section(folder.name, title, failure or "not run")
-    missing = [file for file in files_of([*record["tables"], *record["figures"]]) if not (folder / file).is_file()]
+    missing = [file for file in files_of(record) if not (folder / file).is_file()]
     status = failure or ("incomplete" if missing or not record["complete"] else "")
     warning = f"This analysis {failure or 'is incomplete'}; what it finished is shown, and running it again goes on."
     if missing:
@@ -147,6 +147,7 @@ def _facts(record: Mapping[str, Any]) -> list[Fact]:
         Fact("Command", shlex.join(["python", *record["command"]]), code=True),
         Fact("Input", source["name"]),
         Fact("Input checksum", source["checksum"], code=True),
+        *(Fact(f"Checksum of {name}", checksum, code=True) for name, checksum in record["reads"].items()),
         Fact("Seed", str(record["seed"])),
         *(Fact(f"Parameter {key}", plain_text(value), code=True) for key, value in record["parameters"].items()),
         Fact("Versions", ", ".join(versions)),

@@ -6,22 +6,23 @@ import dataclasses
 import hashlib
 import json
 import platform
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.running.files import write_text
+from diversity_by_design.running.imports import closure, source
+from diversity_by_design.running.project import NAME, running_script
 
 RECORD = "run.json"
 DPI = 150  # of every PNG
-PACKAGE = "diversity-by-design"
-# Of run.json, besides the tables and figures.
+# Of run.json, besides the tables, figures and other files.
 FIELDS = (
     "analysis",
     "title",
@@ -44,6 +45,7 @@ LIBRARIES = ("numpy", "scipy", "pandas", "anndata", "scanpy")
 class TableRecord:
     """A finished table: its file, its caption, whether the report shows it, and the types of its columns."""
 
+    kind: ClassVar[str] = "tables"
     name: str
     file: str
     caption: str
@@ -61,6 +63,7 @@ class TableRecord:
 class FigureRecord:
     """A finished figure: its files, and what a reader should know of it; `paper` is the paper's figure, as ``"2D"``."""
 
+    kind: ClassVar[str] = "figures"
     name: str
     png: str
     pdf: str
@@ -73,6 +76,24 @@ class FigureRecord:
     def files(self) -> list[str]:
         """Names of the files, all in the folder."""
         return [self.png, self.pdf, *self.data]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Any other finished file: its path in the folder, such as ``predictions/mse.h5ad``, which is its name too."""
+
+    kind: ClassVar[str] = "files"
+    name: str
+
+    @property
+    def files(self) -> list[str]:
+        """Path of the file, in the folder."""
+        return [self.name]
+
+
+Result = TableRecord | FigureRecord | FileRecord
+# By the name of their list in run.json.
+KINDS: dict[str, type[Result]] = {make.kind: make for make in (TableRecord, FigureRecord, FileRecord)}
 
 
 def plain(value: object) -> object:
@@ -125,27 +146,33 @@ def versions() -> dict[str, str | None]:
     """Versions of Python, of this package and of the libraries that results may depend on."""
     return {
         "python": platform.python_version(),
-        "diversity_by_design": installed_version(PACKAGE),
+        "diversity_by_design": installed_version(NAME),
         **{library: installed_version(library) for library in LIBRARIES},
     }
 
 
-def code_hash() -> str:
-    """Hash of this package's modules and of the running script: an analysis that was edited is another analysis."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
-    if script is not None and Path(script).is_file():
-        sources.append(Path(script))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+def code_hash(program: Path | None = None) -> str:
+    """Hash of a program (default: the running script) and of the modules of this package that it uses.
+
+    Where there is no script, or one that uses none, as if it used all modules.
+    """
+    program = program or running_script()
+    modules = closure(program) if program else set()
+    files = [file for module in modules if (file := source(module))] or [*Path(__file__).parents[1].rglob("*.py")]
+    sources = [*sorted(files), *([program] if program else [])]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()
 
 
-def fingerprint(analysis: str, checksum: str, seed: int, parameters: Mapping[str, object]) -> str:
+def fingerprint(
+    analysis: str, checksum: str, seed: int, parameters: Mapping[str, object], reads: Mapping[str, str]
+) -> str:
     """Hash of all that decides the results; a run with another fingerprint starts anew."""
     decisive = {
         "analysis": analysis,
         "input": checksum,
         "seed": seed,
         "parameters": parameters,
+        "reads": reads,
         "code": code_hash(),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=plain).encode()).hexdigest()
@@ -163,12 +190,18 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            **{key: record[key] for key in FIELDS},
-            "tables": [TableRecord(**table) for table in record["tables"]],
-            "figures": [FigureRecord(**figure) for figure in record["figures"]],
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = {
+            **{key: content[key] for key in FIELDS},
+            # Absent from records of earlier versions.
+            "reads": content.get("reads", {}),
+            "obsolete": content.get("obsolete", []),
+            **{kind: [make(**fields) for fields in content.get(kind, [])] for kind, make in KINDS.items()},
         }
+        for file in [*files_of(record), *record["obsolete"]]:
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise ValueError(f"it names {file}, which is outside the folder")
+        return record
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a record of results ({type(error).__name__}: {error}); move it away, or run the analysis "
@@ -176,9 +209,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def files_of(records: Iterable[TableRecord | FigureRecord]) -> list[str]:
-    """Names of all files of some results."""
-    return [file for record in records for file in record.files]
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a folder's run.json; `record` is as `read_record` returns it."""
+    write_text(folder / RECORD, json.dumps(record, indent=2, default=plain, ensure_ascii=False) + "\n")
+
+
+def files_of(record: Mapping[str, Any]) -> list[str]:
+    """Names of all files of the results that a folder's record lists."""
+    return [file for kind in KINDS for result in record[kind] for file in result.files]
 
 
 def now() -> str:

@@ -6,32 +6,36 @@ a figure can be traced to its command, seed, versions and input. It is rewritten
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.running.files import atomic_path, read_csv, write_csv, write_text
+from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.files import atomic_path, read_csv, write_csv
+from diversity_by_design.running.locks import hold
 from diversity_by_design.running.records import (
     DPI,
-    RECORD,
+    KINDS,
     FigureRecord,
+    FileRecord,
+    Result,
     TableRecord,
-    files_of,
     fingerprint,
     now,
-    plain,
     portable,
     read_record,
     versions,
+    write_record,
 )
+from diversity_by_design.running.replacement import STAGING, obsolete_files, take_place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +53,6 @@ class Input(Protocol):
     @property
     def name(self) -> str:
         """Name of the data set."""
-
-    @property
-    def path(self) -> Path:
-        """Prepared file."""
 
     @property
     def checksum(self) -> str:
@@ -73,8 +73,11 @@ def checked_name(name: str) -> str:
 class ResultFolder:
     """Results of one analysis of one data set.
 
-    Opening the folder of an earlier run with the same fingerprint goes on where that run was; any other run, or
-    `force`, starts anew and removes the files that the earlier run recorded, nothing else.
+    Opening the folder of an earlier run with the same fingerprint goes on where that run was. Any other run, and one
+    with `force`, leaves the earlier results as they are until it is complete (see `finish`); then it takes their place,
+    and the files go that only the earlier run recorded. Other files in the folder are left alone.
+
+    One process at a time has the folder: until `finish`, until the object is forgotten, or until the process ends.
 
     Parameters
     ----------
@@ -90,14 +93,24 @@ class ResultFolder:
         Seed of the run.
     parameters : mapping of str to plain values
         All else that the results depend on (not the number of workers).
+    reads : paths
+        Files of other analyses that the results are made of; their checksums are recorded, and a run for which they
+        differ is another run.
     force : bool
         Start anew in any case.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    work : Path
+        Where this run's files are: a hidden folder within while the results of an earlier run are kept, else `path`.
 
     Raises
     ------
     InputError
-        The folder holds the results of another analysis, or a run.json of something else. The folder cannot be written
-        to.
+        The folder holds the results of another analysis, or a run.json of something else. It is in use by another
+        process, or cannot be written to.
     """
 
     def __init__(
@@ -109,18 +122,21 @@ class ResultFolder:
         dataset: Input,
         seed: int,
         parameters: Mapping[str, object],
+        reads: Iterable[Path] = (),
         force: bool = False,
     ) -> None:
         self.path = path
         self._began = time.perf_counter()
-        self._tables: dict[str, TableRecord] = {}
-        self._figures: dict[str, FigureRecord] = {}
+        self._results: dict[tuple[str, str], Result] = {}  # by kind and name
+        self._held = hold(path)
+        take_place(path)
         earlier = read_record(path)
         if earlier and earlier["analysis"] != analysis:
             raise InputError(
                 f"{path} holds results of the analysis {earlier['analysis']!r}, not of {analysis!r}; "
                 "choose another folder with --output"
             )
+        checksums = {portable(str(file.resolve()), path.parent.resolve()): sha256(file) for file in reads}
         self._record: dict[str, Any] = {
             "analysis": analysis,
             "title": title,
@@ -128,35 +144,39 @@ class ResultFolder:
             "command": [portable(argument) for argument in sys.argv],
             "seed": seed,
             "parameters": dict(parameters),
+            "reads": checksums,
             "input": {"name": dataset.name, "checksum": dataset.checksum, "report": getattr(dataset, "report", None)},
             "versions": versions(),
             "started": now(),
             "finished": None,
             "seconds": 0.0,
-            "fingerprint": fingerprint(analysis, dataset.checksum, seed, parameters),
+            "fingerprint": fingerprint(analysis, dataset.checksum, seed, parameters, checksums),
             "notes": [],
+            "obsolete": [],
         }
-        if earlier and not force and earlier["fingerprint"] == self._record["fingerprint"]:
-            self._resume(earlier)
+        in_place = earlier is None or self._goes_on(earlier, force)
+        self.work = path if in_place else path / STAGING
+        begun = earlier if in_place else read_record(self.work)
+        if begun and self._goes_on(begun, force):
+            self._resume(begun)
         else:
-            if earlier:
-                self._remove(earlier)
+            if not in_place and self.work.exists():
+                shutil.rmtree(self.work)
             self._save()
 
     @property
     def complete(self) -> bool:
         """Whether the analysis was finished and all its files are still there."""
-        return self._record["complete"] and all(self._present(record) for record in self._records())
+        return self._record["complete"] and all(map(self._present, self._results.values()))
 
     def table(self, name: str, frame: pd.DataFrame, *, caption: str = "", show: bool = False) -> Path:
         """Write `frame` as ``<name>.csv`` and return its path; with `show` the report shows it, not just links it."""
         dtypes = {str(column): str(dtype) for column, dtype in frame.dtypes.items()}
         record = TableRecord(checked_name(name), f"{name}.csv", caption, show, len(frame), dtypes)
         self._claim(record)
-        path = self.path / record.file
+        path = self.work / record.file
         write_csv(path, frame)
-        self._tables[name] = record
-        self._save()
+        self._add(record)
         return path
 
     def cached_table(
@@ -167,11 +187,12 @@ class ResultFolder:
         The table is read back from its file in both cases, so that what is computed from it does not depend on
         whether the run was interrupted. Text in a column of mixed type comes back as text.
         """
-        finished = self._tables.get(name)
+        finished = self._results.get((TableRecord.kind, name))
         if finished is None or not self._present(finished):
             self.table(name, make(), caption=caption, show=show)
-        record = self._tables[name]
-        return read_csv(self.path / record.file, record.dtypes)
+        record = self._results[TableRecord.kind, name]
+        assert isinstance(record, TableRecord)
+        return read_csv(self.work / record.file, record.dtypes)
 
     def figure(
         self,
@@ -215,17 +236,28 @@ class ResultFolder:
         self._claim(record)
         try:
             for file, frame in frames.items():
-                write_csv(self.path / file, frame)
+                write_csv(self.work / file, frame)
             settle_layout(figure)
             for kind, nothing in NO_METADATA.items():
                 # Fonts of type 42 keep the text of a PDF as text, which can be searched and edited.
-                with atomic_path(self.path / f"{name}.{kind}") as temporary, mpl.rc_context({"pdf.fonttype": 42}):
+                with atomic_path(self.work / f"{name}.{kind}") as temporary, mpl.rc_context({"pdf.fonttype": 42}):
                     figure.savefig(temporary, dpi=DPI, metadata=nothing)
         finally:
             plt.close(figure)
-        self._figures[name] = record
-        self._save()
-        return self.path / record.png
+        self._add(record)
+        return self.work / record.png
+
+    @contextmanager
+    def file(self, name: str | PurePath) -> Iterator[Path]:
+        """Give a temporary path; what is written there becomes the file `name`, such as ``predictions/mse.h5ad``."""
+        record = self._file_record(name)
+        with atomic_path(self.work / record.name) as temporary:
+            yield temporary
+        self._add(record)
+
+    def keep(self, name: str | PurePath) -> None:
+        """Make a file one of the results that was written to ``work / name``, by another process for instance."""
+        self._add(self._file_record(name))
 
     def note(self, text: str) -> None:
         """Record what a reader of the results must know (such as which perturbations were left out)."""
@@ -234,48 +266,57 @@ class ResultFolder:
             self._save()
 
     def finish(self) -> None:
-        """Record that the analysis is complete."""
-        self._record["complete"] = True
-        self._record["finished"] = now()
+        """Record that the analysis is complete; its results take the place of an earlier run's."""
+        self._record |= {"complete": True, "finished": now()}
+        if self.work != self.path:
+            self._record["obsolete"] = obsolete_files(self.path, self._whole_record())
         self._save()
+        take_place(self.path)
+        self.work, self._record["obsolete"] = self.path, []
+        self._held.lock.release()
 
-    def _records(self) -> list[TableRecord | FigureRecord]:
-        return [*self._tables.values(), *self._figures.values()]
+    def _file_record(self, name: str | PurePath) -> FileRecord:
+        path = PurePath(name)
+        for part in [*path.parent.parts, *path.name.split(".")]:
+            checked_name(part)
+        record = FileRecord(path.as_posix())
+        self._claim(record)
+        return record
 
-    def _present(self, record: TableRecord | FigureRecord) -> bool:
-        return all((self.path / file).is_file() for file in record.files)
+    def _present(self, record: Result) -> bool:
+        return all((self.work / file).is_file() for file in record.files)
 
-    def _claim(self, record: TableRecord | FigureRecord) -> None:
+    def _claim(self, record: Result) -> None:
         """Raise InputError if another result of this folder has a file of the same name."""
-        for other in self._records():
+        for key, other in self._results.items():
             shared = set(record.files) & set(other.files)
-            if shared and (type(other), other.name) != (type(record), record.name):
+            if shared and key != (record.kind, record.name):
                 raise InputError(f"{self.path}: two results would be written to {listed(sorted(shared))}; rename one")
 
-    def _resume(self, earlier: dict[str, Any]) -> None:
-        self._record.update({key: earlier[key] for key in ("complete", "started", "finished", "seconds", "notes")})
-        self._tables = {record.name: record for record in earlier["tables"]}
-        self._figures = {record.name: record for record in earlier["figures"]}
+    def _add(self, record: Result) -> None:
+        self._results[record.kind, record.name] = record
+        self._save()
+
+    def _goes_on(self, begun: Mapping[str, Any], force: bool) -> bool:
+        """Whether this run is the one that has begun."""
+        return not force and begun["fingerprint"] == self._record["fingerprint"]
+
+    def _resume(self, begun: Mapping[str, Any]) -> None:
+        self._record.update({key: begun[key] for key in ("complete", "started", "finished", "seconds", "notes")})
+        self._results = {(kind, result.name): result for kind in KINDS for result in begun[kind]}
         if self.complete:
             # What is finished stays as it is, the command that made it included.
-            self._record["command"] = earlier["command"]
+            self._record["command"] = begun["command"]
         else:
             self._record["complete"] = False
 
-    def _remove(self, earlier: dict[str, Any]) -> None:
-        for file in files_of([*earlier["tables"], *earlier["figures"]]):
-            # A record that was tampered with must not reach files elsewhere.
-            if Path(file).name == file:
-                (self.path / file).unlink(missing_ok=True)
+    def _whole_record(self) -> dict[str, Any]:
+        results = {kind: [result for result in self._results.values() if result.kind == kind] for kind in KINDS}
+        seconds = round(self._record["seconds"] + time.perf_counter() - self._began, 3)
+        return {**self._record, "seconds": seconds, **results}
 
     def _save(self) -> None:
-        record = {
-            **self._record,
-            "seconds": round(self._record["seconds"] + time.perf_counter() - self._began, 3),
-            "tables": [dataclasses.asdict(table) for table in self._tables.values()],
-            "figures": [dataclasses.asdict(figure) for figure in self._figures.values()],
-        }
-        write_text(self.path / RECORD, json.dumps(record, indent=2, default=plain, ensure_ascii=False) + "\n")
+        write_record(self.work, self._whole_record())
 
 
 def settle_layout(figure: Figure) -> None:

@@ -84,8 +84,7 @@ def run_random_sweep(
     parameters : GeneParameters
         Table that the genes of every data set are drawn from.
     path : Path
-        Parquet file of the results. The largest data sets come first, so while the sweep runs, the table is no random
-        sample.
+        SQLite file of the results, see `store.open_store`; the largest data sets come first.
     ranges : SweepRanges, optional
         Default: table 1.
     workers : int, optional
@@ -122,9 +121,7 @@ def run_random_sweep(
         scheduler cannot be reached.
     """
     tasks, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
-    if not force:
-        with open_store(Path(path), SCHEMA, made_with):
-            pass  # refuses another sweep's file before anything starts
+    _check_store(path, made_with, force)
     # Before an earlier file is removed by force, since a place may not be reached.
     with _place(workers, scheduler, device) as place, open_store(Path(path), SCHEMA, made_with, force=force) as store:
         finished = store.finished
@@ -184,9 +181,7 @@ def check_random_sweep(
     _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
     with _place(workers, scheduler, device):
         pass
-    if not force:
-        with open_store(Path(path), SCHEMA, made_with):
-            pass
+    _check_store(path, made_with, force)
 
 
 def sweep_notes(
@@ -249,6 +244,13 @@ def _place(workers: int | None, scheduler: str | None, device: str) -> Executor:
 
         return DataSetsInFlight()
     return executor(workers, scheduler)
+
+
+def _check_store(path: Path, made_with: Mapping[str, Any], force: bool) -> None:
+    """Refuse the file of another sweep before anything starts."""
+    if Path(path).exists() and not force:
+        with open_store(Path(path), SCHEMA, made_with):
+            pass
 
 
 def _plan(

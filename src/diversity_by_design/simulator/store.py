@@ -1,64 +1,45 @@
-"""The file of a sweep: rows are added one by one, and none is lost if the program is killed.
-
-Rows go to a journal beside the file, one line each, as soon as they are known. The file itself, a parquet table, is
-written whole: when the sweep ends or is stopped, every minute meanwhile, and when the next run finds a journal that a
-killed one left.
-"""
+"""The file of a sweep: a SQLite database to which rows are added one by one; none is lost if the program is killed."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.files import atomic_path
+from diversity_by_design.running.files import writing
 from diversity_by_design.running.records import plain
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
-# Seconds between two writings of the table while rows come in.
-MERGE_EVERY = 60.0
-
-KEY = "dataset"
-ERROR = "error"
-_METADATA = b"diversity_by_design_sweep"
-
-Row = dict[str, Any]
+_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
+_ANOTHER = "is no store of a sweep, or is damaged; move it away, or give another output"
+# What a user can mend, by SQLite's code of the error.
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "is in use by another run; wait until that has ended, or stop it",
+    sqlite3.SQLITE_NOTADB: _ANOTHER,
+    sqlite3.SQLITE_CORRUPT: _ANOTHER,
+    **dict.fromkeys(
+        (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+        "cannot be written; what was stored before is kept: make room or allow writing there, and run again",
+    ),
+}
 
 
 class SweepStore:
-    """Rows of a sweep, in memory and on disk; made by `open_store`."""
+    """Rows of a sweep on disk; made by `open_store`."""
 
-    def __init__(
-        self,
-        path: Path,
-        schema: Mapping[str, type],
-        made_with: Mapping[str, Any],
-        journal: BinaryIO,
-        *,
-        merged: list[Row],
-        unmerged: list[Row],
-    ) -> None:
-        self._path = path
-        self._schema = schema
-        self._made_with = made_with
-        self._journal = journal
-        self._rows = {row[KEY]: row for row in [*merged, *unmerged]}
-        self._n_unmerged = len(unmerged)
-        self.merge()
+    def __init__(self, path: Path, connection: sqlite3.Connection, schema: Mapping[str, type]) -> None:
+        self._path, self._connection, self._schema = path, connection, schema
 
     @property
     def finished(self) -> set[int]:
         """Data sets that have a row without an error."""
-        return {key for key, row in self._rows.items() if not row[ERROR]}
+        return {dataset for (dataset,) in self._execute("SELECT dataset FROM sweep WHERE error = ''")}
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row, or replace that of the same data set; once this returns, it outlives the program.
@@ -68,60 +49,39 @@ class SweepStore:
         row : mapping
             A value for each column of the schema.
         """
-        kept = {name: kind(row[name]) for name, kind in self._schema.items()}
-        self._journal.write(_line(kept))
-        self._journal.flush()
-        self._rows[kept[KEY]] = kept
-        self._n_unmerged += 1
-        if time.monotonic() - self._merged_at > MERGE_EVERY:
-            self.merge()
-
-    def merge(self) -> None:
-        """Write all rows to the table, and empty the journal."""
-        import pyarrow.parquet as pq
-
-        if self._n_unmerged:
-            with atomic_path(self._path) as temporary:
-                pq.write_table(self._arrow(), temporary)
-        # Only now: what is in both when the program is killed in between is the same in both.
-        self._journal.truncate(0)
-        self._journal.write(_line({"made_with": self._made_with, "process": os.getpid(), "host": socket.gethostname()}))
-        self._journal.flush()
-        self._n_unmerged = 0
-        self._merged_at = time.monotonic()
+        values = [kind(row[name]) for name, kind in self._schema.items()]
+        self._execute(f"INSERT OR REPLACE INTO sweep VALUES ({', '.join('?' * len(values))})", values)
 
     def table(self) -> pd.DataFrame:
         """All rows, sorted by data set."""
-        return self._arrow().to_pandas()
+        import pandas as pd
 
-    def _arrow(self) -> pa.Table:
-        import pyarrow as pa
+        rows = self._execute("SELECT * FROM sweep ORDER BY dataset")
+        numbers = {name: kind for name, kind in self._schema.items() if kind is not str}
+        return pd.DataFrame(rows, columns=list(self._schema)).astype(numbers)
 
-        kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-        schema = pa.schema(
-            {name: kinds[kind] for name, kind in self._schema.items()}, {_METADATA: json.dumps(self._made_with)}
-        )
-        return pa.Table.from_pylist([self._rows[key] for key in sorted(self._rows)], schema=schema)
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+        with _explained(self._path):
+            return self._connection.execute(statement, values).fetchall()
 
 
 @contextmanager
 def open_store(
     path: Path, schema: Mapping[str, type], made_with: Mapping[str, Any], *, force: bool = False
 ) -> Iterator[SweepStore]:
-    """Open the table at `path` for adding rows, or start it; at the end, all rows are in that file.
+    """Open the database at `path` for adding rows, or start it.
 
-    Only one program at a time can do so (where the file system knows no locks, nothing guards against two).
+    Only one program at a time has it.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.parquet``. Meanwhile a file of the same name with ``.journal`` added is beside it.
     schema : mapping of str to type
         Columns, each int, float or str; among them `dataset` (int), which tells rows apart, and `error` (str).
     made_with : mapping
         All that decides the rows, as plain values; kept in the file.
     force : bool
-        Start anew, whatever is there.
+        Start anew, without the rows that are there.
 
     Yields
     ------
@@ -130,14 +90,14 @@ def open_store(
     Raises
     ------
     InputError
-        The file was made with something else (the message says what), is no table of a sweep, or is in use. It cannot
-        be written.
+        The rows there were made with something else (the message says what), the file is no store of a sweep, or it is
+        in use. It cannot be written.
 
     Examples
     --------
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
-    >>> file = Path(folder.name) / "rows.parquet"
+    >>> file = Path(folder.name) / "rows.sqlite"
     >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
     ...     store.append({"dataset": 3, "mse": 0.5, "error": ""})
     >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
@@ -145,130 +105,67 @@ def open_store(
     {3}
     >>> folder.cleanup()
     """
-    # As it comes back from a file: tuples are lists, numpy numbers are numbers.
+    # As it comes back from the file: tuples are lists, numpy numbers are numbers.
     made_with = json.loads(json.dumps({**made_with, "columns": list(schema)}, default=plain))
-    journal_path = path.with_name(f"{path.name}.journal")
-    with _locked(journal_path, path) as journal:
-        if force:
-            path.unlink(missing_ok=True)
-            journal.truncate(0)
-        stored = _read_table(path)
-        logged = _read_journal(journal, journal_path)
-        for there, where in ((stored, path), (logged, journal_path)):
-            if there is not None and there[0] != made_with:
-                raise InputError(
-                    f"{where} was made with other settings ({_differences(there[0], made_with)}); give another output, "
-                    "or --force (force=True) to start anew"
-                )
-        store = SweepStore(
-            path,
-            schema,
-            made_with,
-            journal,
-            merged=stored[1] if stored else [],
-            unmerged=logged[1] if logged else [],
-        )
-        try:
-            yield store
-        finally:
-            store.merge()
-            journal.truncate(0)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _explained(path):
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    with closing(connection):
+        with _explained(path):
+            # Locked until the connection is closed, by the end of the program at the latest.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            _prepare(path, connection, schema, made_with, force)
+            connection.execute("COMMIT")
+        yield SweepStore(path, connection, schema)
+
+
+def _prepare(
+    path: Path, connection: sqlite3.Connection, schema: Mapping[str, type], made_with: Mapping[str, Any], force: bool
+) -> None:
+    """Make the tables, unless there are those of the same sweep."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables - {"made_with", "sweep"}:
+        raise InputError(f"{path} {_ANOTHER}")
+    if tables and not force:
+        [(text,)] = connection.execute("SELECT settings FROM made_with")
+        there = json.loads(text)
+        if there == made_with:
+            return
+        if connection.execute("SELECT count(*) FROM sweep").fetchone()[0]:
+            raise InputError(
+                f"{path} was made with other settings ({_differences(there, made_with)}); give another output, or "
+                "--force (force=True) to start anew"
+            )
+    for name in tables:
+        connection.execute(f"DROP TABLE {name}")
+    columns = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in schema.items())
+    connection.execute(f"CREATE TABLE sweep ({columns}, PRIMARY KEY (dataset))")
+    connection.execute("CREATE TABLE made_with (settings TEXT)")
+    connection.execute("INSERT INTO made_with VALUES (?)", [json.dumps(made_with)])
 
 
 @contextmanager
-def _locked(path: Path, guarded: Path) -> Iterator[BinaryIO]:
-    """Open `path` for appending, for this program alone, and remove it if it is empty in the end.
-
-    The lock ends with the program, however that ends.
-    """
+def _explained(path: Path) -> Iterator[None]:
+    """Raise InputError for what a user can mend of SQLite's errors."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        fcntl = None  # type: ignore[assignment]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    current = False
-    while not current:
-        with open(path, "a+b") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise InputError(
-                        f"{guarded} is in use by another run{_owner(path)}; wait until it has ended, or stop it"
-                    ) from None
-                except OSError:
-                    pass  # no locks on this file system
-            # A run that has just ended may have removed what was opened here.
-            current = path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-            if current:
-                try:
-                    yield file
-                finally:
-                    file.flush()
-                    if os.fstat(file.fileno()).st_size == 0:
-                        path.unlink()
-
-
-def _owner(path: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, IndexError):
-        header = json.loads(path.read_bytes().splitlines()[0])
-        return f" (process {header['process']} on {header['host']})"
-    return ""
-
-
-def _line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
-
-
-def _read_journal(file: BinaryIO, path: Path) -> tuple[Mapping[str, Any], list[Row]] | None:
-    """Settings and rows of a journal; None if it has no rows. A line that was not written to its end is none."""
-    file.seek(0)
-    lines = [line for line in file if line.endswith(b"\n")]
-    if len(lines) < 2:
-        return None
-    try:
-        header, *rows = map(json.loads, lines)
-        return header["made_with"], [{**row, KEY: int(row[KEY])} for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is not the journal of a sweep ({type(error).__name__}: {error}); move it away, or --force "
-            "(force=True) to start anew"
-        ) from error
-
-
-def _read_table(path: Path) -> tuple[Mapping[str, Any], list[Row]] | None:
-    """Settings and rows of a table; None if there is none."""
-    if not path.exists():
-        return None
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-        made_with = json.loads(table.schema.metadata[_METADATA])
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is not the table of a sweep; move it away, give another output, or --force (force=True) to "
-            "overwrite it"
-        ) from error
-    return made_with, table.to_pylist()
+        yield
+    except sqlite3.DatabaseError as error:
+        # The last byte tells the kind, the others more about it.
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if advice is None:
+            raise
+        raise InputError(f"{path} {advice} ({error})") from error
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two settings, such as ``seed: 1 there, 2 now``."""
-    earlier, later = _flat(there), _flat(now)
+    import pandas as pd
+
+    earlier, later = (pd.json_normalize(dict(settings)).to_dict("records")[0] for settings in (there, now))
     return "; ".join(
         f"{name}: {earlier.get(name, 'nothing')} there, {later.get(name, 'nothing')} now"
-        for name in sorted(earlier.keys() | later.keys())
+        for name in sorted({*map(str, earlier), *map(str, later)})
         if earlier.get(name) != later.get(name)
     )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
