@@ -181,9 +181,7 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame], c
     )
 
 
-def write_table_3(
-    folder: ResultFolder, correlations: pd.DataFrame, name: str, simulations: list[pd.DataFrame]
-) -> None:
+def write_table_3(folder: ResultFolder, correlations: pd.DataFrame, name: str, simulations: list[pd.DataFrame]) -> None:
     """Table 3, with the paper's numbers beside ours, and those of simulated data if analysis 1 has any."""
     paper = pd.read_csv(project_root() / "analyses" / "paper_reference" / "correlations.csv")
     simulated = simulations[0] if simulations else None

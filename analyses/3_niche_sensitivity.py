@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from diversity_by_design.weights import deg_weights
 from tqdm import tqdm
 
 from diversity_by_design.datasets.expression import read_expression
@@ -18,7 +19,6 @@ from diversity_by_design.paper.comparison import spread_by_strength
 from diversity_by_design.paper.figures import niche_sensitivity
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.statistics import PerturbationStatistics
-from diversity_by_design.weights import deg_weights
 
 
 def analyse(run: Run) -> None:

@@ -101,11 +101,11 @@ def note_compared(folder: ResultFolder, labels: pd.Index, predictions: Sequence[
     if fewer:
         folder.note(
             "Some models predict fewer perturbations than others: "
-            f"{listed(f'{one.loss} of seed {one.seed} {len(one.labels):,}' for one in fewer)}."
+            f"{listed(f'{one.predictor} of seed {one.seed} {len(one.labels):,}' for one in fewer)}."
         )
-    seeds = pd.Series([one.loss for one in predictions]).value_counts(sort=False)
+    seeds = pd.Series([one.predictor for one in predictions]).value_counts(sort=False)
     if seeds.nunique() > 1:
-        folder.note(f"Losses have different numbers of seeds: {listed(f'{loss} {n}' for loss, n in seeds.items())}.")
+        folder.note(f"Models have different numbers of seeds: {listed(f'{name} {n}' for name, n in seeds.items())}.")
     return compared
 
 

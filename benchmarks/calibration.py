@@ -91,7 +91,12 @@ def perfect(adata: ad.AnnData, truth: dbd.Truth) -> Iterator[Row]:
     one = table["technical_duplicate"]
     scale = ((zero - one / 4) / (zero - one))[zero > one]
     for name, quantile in (("median", 0.5), ("90 % quantile", 0.9)):
-        yield "perfect prediction", "paper", f"wmse, each perturbation's own scale, {name}", float(scale.quantile(quantile))
+        yield (
+            "perfect prediction",
+            "paper",
+            f"wmse, each perturbation's own scale, {name}",
+            float(scale.quantile(quantile)),
+        )
 
 
 def honest_mean(adata: ad.AnnData, truth: dbd.Truth) -> Iterator[Row]:

@@ -410,7 +410,7 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     predict(screen, tmp_path, {("mse", 1): 0.3, ("wmse^0.5", 0): 0.3}, "unseen", lambda label: label != "P0")
     record, figures = analyse()
     assert set(figures) == {*FIGURES, "model_comparison", "loss_dose_curve"}
-    assert any("Losses have different numbers of seeds" in note for note in record["notes"])
+    assert any("Models have different numbers of seeds" in note for note in record["notes"])
     assert any("predict fewer perturbations than others" in note for note in record["notes"])
     spread = pd.read_csv(tmp_path / "own" / NAME / "seed_spread.csv")
     assert spread.query("loss == 'mse' and metric == 'wmse'")["seed"].tolist() == [0, 1]
