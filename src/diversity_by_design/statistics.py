@@ -317,8 +317,10 @@ def statistics_of(
     if totals is None:
         [totals] = cells.gather([Partition(cells.codes, len(cells.groups))], workers)
     result = {}
-    for context, indices in cells.groups.groupby("context", sort=False).indices.items():
-        rows = np.asarray(indices)
+    # Without any labelled cell there is one context, of no perturbations.
+    contexts = cells.groups.groupby("context", sort=False).indices or {"": []}
+    for context, indices in contexts.items():
+        rows = np.asarray(indices, dtype=np.intp)
         is_control = (cells.groups["label"].iloc[rows] == cells.control).to_numpy()
         own, control = rows[~is_control], rows[is_control]
         # Groups of a context lie side by side, so that these are views.
