@@ -169,7 +169,7 @@ def technical_duplicate(
     [quarter] = _quarters(cells, numbers, 1, seed)
     n_groups = len(numbers)
     [totals] = cells.gather(
-        [Partition(np.where(quarter < 0, -1, cells.codes + n_groups * (quarter >= 2)), 2 * n_groups)]
+        [Partition(np.where(quarter < 0, -1, cells.codes + n_groups * (quarter >= 2)), 2 * n_groups)], workers
     )
     n_first = cells.n_cells // 2
     halves = []
