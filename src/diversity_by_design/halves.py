@@ -160,9 +160,10 @@ def technical_duplicate(
     Raises
     ------
     InputError
-        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells or cell names are not
-        unique.
+        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells, cell names are not
+        unique, or the seed is no whole number of at least 0.
     """
+    seed = errors.whole_number(seed, "seed", 0)
     cells = LabelledCells.from_anndata(adata, perturbation, control)
     errors.unique_names(cells.cells, "cell", "obs_names")
     numbers = np.arange(len(cells.groups))

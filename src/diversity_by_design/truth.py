@@ -11,7 +11,7 @@ import pandas as pd
 
 from diversity_by_design.arrays import BoolArray, FloatArray, read_only
 from diversity_by_design.degs import DegScores, deg_scores, deg_weights
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.groups import LabelledCells
 from diversity_by_design.halves import FEWEST_CELLS, Halvings, halved
 from diversity_by_design.labels import label_index
@@ -276,12 +276,11 @@ class Truth:
         Raises
         ------
         InputError
-            As `PerturbationStatistics.from_anndata` and `Truth`; cell names are not unique, or `halvings` is less than
-            1.
+            As `PerturbationStatistics.from_anndata` and `Truth`; cell names are not unique, or `halvings` or `seed` is
+            no whole number of at least 1, or 0.
         """
         check_mode(mode, train)
-        if halvings < 1:
-            raise InputError(f"halvings is {halvings}; at least 1 is needed")
+        halvings, seed = whole_number(halvings, "halvings", 1), whole_number(seed, "seed", 0)
         cells = LabelledCells.from_anndata(adata, perturbation, control, layer=layer, context=context)
         train, labels = (
             None if given is None else _known(label_index(given, name, cells.control), cells, name)
