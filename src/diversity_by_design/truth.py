@@ -84,6 +84,11 @@ class Target:
         self.simulation: Any = None
 
     @property
+    def has_control(self) -> bool:
+        """Whether there are control cells."""
+        return self._control_mean is not None
+
+    @property
     def control_mean(self) -> FloatArray:
         """Mean of control cells, mu_c (genes,).
 
