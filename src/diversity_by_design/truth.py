@@ -418,6 +418,10 @@ def _chosen(
 ) -> tuple[pd.Index, dict[str, str]]:
     """Perturbations that are scored, in the order of `n_cells` (perturbations,), and why others are not."""
     present = n_cells.index
+    if train is not None and not len(train):
+        raise InputError(
+            f"train names none of the {len(present)} perturbations ({listed(present, 5)}); leave it out, to use all"
+        )
     seen = pd.Index([]) if train is None else train
     asked = present[~present.isin(seen)] if labels is None else present[present.isin(labels)]
     if not len(asked):
@@ -432,11 +436,11 @@ def _chosen(
 
 
 def _known(names: pd.Index, cells: LabelledCells, what: str) -> pd.Index:
-    unknown = names[~names.isin(cells.groups["label"])]
+    present = cells.groups.loc[cells.groups["label"] != cells.control, "label"].unique()
+    unknown = names[~names.isin(present)]
     if len(unknown):
-        present = cells.groups["label"].unique()
         raise InputError(
             f"{what}: no cells of {len(unknown)} perturbation(s): {listed(unknown, 5)}; there are {len(present)} "
-            f"labels: {listed(present)}"
+            f"perturbations: {listed(present)}"
         )
     return names
