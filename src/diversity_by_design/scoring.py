@@ -81,18 +81,20 @@ def score(
     chosen = METRICS.chosen(metrics)
     options = CardOptions(aggregate, resamples, seed)
     tables, left_out, notes = [], [], []
-    for context, part in _truths(truth):
+    truths = _truths(truth)
+    scored = {(context, label) for context, part in truths for label in part.labels}
+    for context, part in truths:
         own = _predictors(predictors, context)
         table, unused = score_targets(part, [*BASELINES.values(), *own], chosen, workers)
         tables.append(table.assign(context=context))
         left_out += [(context, label, "truth", reason) for label, reason in part.left_out.items()]
-        left_out += [(context, *row) for row in unused]
+        left_out += [(context, *row) for row in unused if (context, row[0]) not in scored]
         notes += _notes(part, context)
     return Scorecard(
         pd.concat(tables, ignore_index=True),
         metrics=chosen,
         predictors=list({predictor.name: predictor for predictor in [*BASELINES.values(), *own]}.values()),
-        left_out=pd.DataFrame(left_out, columns=["context", "perturbation", "predictor", "reason"]),
+        left_out=pd.DataFrame(list(dict.fromkeys(left_out)), columns=["context", "perturbation", "predictor", "reason"]),
         notes=tuple(dict.fromkeys(notes)),
         options=options,
     )
@@ -208,7 +210,12 @@ def _quarter(target: Target, which: int) -> FloatArray:
 class _Table:
     """Predictions by name: a table of perturbations x genes."""
 
-    def __init__(self, name: str, table: pd.DataFrame) -> None:
+    def __init__(self, name: str, table: Any) -> None:
+        if not isinstance(table, pd.DataFrame):
+            raise InputError(
+                f"predictions of {name!r} are of type {type(table).__name__}; expected a table of pandas "
+                "(perturbations x genes)"
+            )
         self.name = name
         self.labels = label_index(table.index, f"predictions of {name!r}")
         self.genes = pd.Index(table.columns)
@@ -295,7 +302,7 @@ def _named(name: str, value: Any, context: str) -> list[Predictor]:
     if isinstance(value, Predictor):
         return [replace(value, name=name)]
     if isinstance(value, Mapping):
-        if all(isinstance(key, int | np.integer) for key in value):
+        if value and all(isinstance(key, int | np.integer) for key in value):
             return [
                 replace(predictor, seed=int(seed))
                 for seed, part in value.items()
