@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
@@ -220,7 +221,8 @@ class Truth:
         self.statistics = statistics
         self.mode = mode
         self.workers = checked_workers(workers)
-        self.train = None if train is None else statistics.labels[statistics.positions(train)]
+        # In the order of the statistics, on which the rounding of sums depends.
+        self.train = None if train is None else statistics.labels[np.sort(statistics.positions(train))]
         fewest = FEWEST_CELLS if mode == "calibrated" and halves is not None else 2
         self.labels, self.left_out = _scored(statistics, train, labels, fewest)
         if halves is not None and not halves.labels.equals(self.labels):
