@@ -53,6 +53,10 @@ class Halvings:
     def __len__(self) -> int:
         return len(self.first)
 
+    def n_half(self, which: int) -> IntArray:
+        """Cells of the first (0) or second (1) halves (labels,)."""
+        return self.n_cells - self.n_first if which else self.n_first
+
     def half(self, number: int, which: int, statistics: PerturbationStatistics) -> PerturbationStatistics:
         """Statistics of the first (0) or second (1) halves; `statistics` are those of all cells."""
         total, total_sq = self.first[number]
@@ -61,7 +65,7 @@ class Halvings:
         return PerturbationStatistics(
             labels=self.labels,
             genes=self.genes,
-            n_cells=self.n_cells - self.n_first if which else self.n_first,
+            n_cells=self.n_half(which),
             sum=total,
             sum_sq=total_sq,
             control=statistics.control,

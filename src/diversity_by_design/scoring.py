@@ -117,15 +117,17 @@ def score_targets(
     quarters = [Predictor(PERFECT, partial(_quarter, which=which)) for which in (0, 1)] if truth.has_quarters else []
     everyone = [*predictors, *quarters]
     values, is_predicted = target_scores(truth, everyone, metrics, workers)
+    names = [predictor.name for predictor in predictors]
+    if quarters:
+        # To first order a score is linear in one over the number of cells; twice as many remove as much again. The two
+        # quarters of an odd half are not of one size, and count by their cells.
+        share = np.array([truth.first_quarter_share(number) for number in truth.numbers()])[:, None]
+        duplicate, first, second = (values[:, row] for row in (names.index(DUPLICATE), len(names), len(names) + 1))
+        values[:, len(names)] = 2.0 * duplicate - share * first - (1.0 - share) * second
     n_targets = (~np.isnan(values)).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(values, axis=0) / np.where(n_targets > 0, n_targets, np.nan)
         spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.where(n_targets > 1, n_targets - 1, np.nan))
-    names = [predictor.name for predictor in predictors]
-    if quarters:
-        # To first order a score is linear in one over the number of cells; twice as many remove as much again.
-        duplicate = names.index(DUPLICATE)
-        mean[len(names)] = 2.0 * mean[duplicate] - mean[len(names) :].mean(axis=0)
     tables = []
     for row, predictor in enumerate(everyone[: len(names) + bool(quarters)]):
         kept = is_predicted[row]

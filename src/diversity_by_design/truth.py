@@ -334,6 +334,12 @@ class Truth:
         """Whether targets have the halves of their duplicate's cells."""
         return self.mode == "calibrated" and self.halves is not None
 
+    def first_quarter_share(self, number: int) -> FloatArray:
+        """Part of the cells of a target's duplicate that the first of its quarters is made of (labels,)."""
+        assert self.halves is not None
+        n_cells = self.halves.n_half(number % 2)
+        return np.asarray(n_cells // 2 / n_cells)
+
     def numbers(self) -> range:
         """Numbers of the targets that predictors are compared with."""
         return range(2 * len(self.halves) if self.has_quarters and self.halves is not None else 1)
