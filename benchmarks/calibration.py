@@ -2,8 +2,9 @@
 
     uv run benchmarks/calibration.py FILE.h5ad:CONTROL_LABEL [...]
 
-Each file has raw counts and ``obs["perturbation"]``; all its cells are normalised to 10,000 counts and log1p-transformed. Prints
-one line per quantity: data set, question, variant, quantity, value. Medians over perturbations unless stated otherwise.
+Each file has raw counts and ``obs["perturbation"]``; all its cells are normalised to 10,000 counts and
+log1p-transformed. Prints one line per quantity: data set, question, variant, quantity, value. Medians over
+perturbations unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def expression(path: str, control: str) -> ad.AnnData:
 
 
 def weights_of_whom(truth: dbd.Truth) -> Iterator[Row]:
-    """Weighted R2 of one quarter of the cells predicting another, with weights from different cells; means over halvings."""
+    """Weighted R2 of one quarter of the cells predicting another, with weights from different cells; means over
+    halvings.
+    """
     assert truth.halves is not None
     pool = truth.statistics
     values: dict[str, list[np.ndarray]] = {}

@@ -3,8 +3,8 @@
     uv run benchmarks/scoring.py               # 175 x 256 + 8,192 control cells x 8,192 genes, backed by a file
     uv run benchmarks/scoring.py --scale 0.1   # a quick look
 
-Ten halvings, five predictors besides the baselines. The file is written to a temporary folder first; the truth is made in one
-pass over it, in a process of its own whose largest resident size is printed.
+Ten halvings, five predictors besides the baselines. The file is written to a temporary folder first; the truth is made
+in one pass over it, in a process of its own whose largest resident size is printed.
 """
 
 from __future__ import annotations

@@ -7,6 +7,24 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from diversity_by_design import Truth
+from diversity_by_design.datasets.demo import DemoParameters, generate_demo
+
+DEMO = DemoParameters(
+    n_singles=16,
+    n_doubles=6,
+    cells_per_perturbation=48,
+    n_rare=0,
+    n_control_cells=160,
+    n_low_quality_cells=0,
+    n_genes=500,
+    n_silent_genes=0,
+    n_modules=5,
+    smallest_module=8,
+    largest_module=16,
+    private_genes=6,
+)
+
 
 def make_expression(
     seed: int = 0, n_labels: int = 6, n_genes: int = 40, dtype: type = np.float32, effect: float = 0.4
@@ -38,3 +56,13 @@ def write_counts(path: Path, seed: int = 3, n_labels: int = 8, n_genes: int = 40
     obs = cells.obs[["condition"]].rename(columns={"condition": "guide"})
     ad.AnnData(counts, obs=obs, var=cells.var).write_h5ad(path)
     return path
+
+
+def make_demo(seed: int = 0) -> ad.AnnData:
+    """The demo data set in small: raw counts of 16 singles, 6 doubles and control."""
+    return generate_demo(seed, DEMO)
+
+
+def make_paper_truth(n_genes: int = 60) -> Truth:
+    """Eight single perturbations and a combination as the paper compares them; most have some DEGs."""
+    return Truth.from_anndata(make_expression(seed=3, n_labels=9, n_genes=n_genes, effect=1.0), mode="paper", seed=1)

@@ -1,27 +1,35 @@
-"""Any metric of any predictor on simulated data sets, and what the resulting table shows."""
-
-import pickle
+"""Any metric of any predictor on simulated data sets."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from diversity_by_design.simulator.predictors import PREDICTORS, Predictor, dial
+from messages import naming
 
-from diversity_by_design import audit_summary, deg_scores, deg_weights
-from diversity_by_design.auditing import METRICS, Metric, sweep
+from diversity_by_design import audit, auditing, deg_scores, deg_weights, simulator
+from diversity_by_design.audit_summary import dial_summary
+from diversity_by_design.baselines import Predictor, dial
 from diversity_by_design.errors import InputError
+from diversity_by_design.halves import Halvings
+from diversity_by_design.metrics import METRICS, Metric
 from diversity_by_design.paper import comparison
 from diversity_by_design.simulator import GeneParameters
 from diversity_by_design.simulator.config import SIMULATION_PARAMETERS
 from diversity_by_design.simulator.ranges import SweepRanges, simulation_seed
 from diversity_by_design.simulator.simulation import simulate_statistics
+from diversity_by_design.truth import Truth
 
 SMALL = SweepRanges(g=(60, 120), n_0=(20, 60), n_p=(11, 31), k=(6, 15))
 GENES = GeneParameters.default(500)
+PREDICTORS = [
+    "control_mean",
+    "perturbed_mean",
+    "technical_duplicate",
+    *(f"dial_{a:g}" for a in (0, 0.25, 0.5, 0.75, 1)),
+]
 
 
 def small_sweep(n_datasets: int = 2, **options) -> pd.DataFrame:
-    return sweep(
+    return audit(
         n_datasets, **{"parameters": GENES, "ranges": SMALL, "workers": 1, "seed": 3, "progress": False} | options
     )
 
@@ -50,19 +58,23 @@ def test_table_has_a_row_per_dataset_metric_and_predictor(table):
     }
     directions = table.drop_duplicates("metric").set_index("metric")["higher_is_better"]
     assert directions.index.tolist() == list(METRICS)
-    assert set(directions.index[~directions]) == {"mse", "mae", "wmse"}
+    assert directions.to_dict() == {name: metric.higher_is_better for name, metric in METRICS.items()}
+    assert list(dict.fromkeys(table["predictor"])) == PREDICTORS
 
 
 def test_scores_are_those_of_analysis_5_on_the_same_cells(table):
     config, _ = SMALL.draw(3, 2)
     # All cells in one part: statistics that owe nothing to the sum of the halves.
     whole = simulate_statistics(config, GENES, simulation_seed(3, 2)).statistics[0]
-    halves = simulate_statistics(config, GENES, simulation_seed(3, 2), parts=2).statistics
-    degs = deg_scores(whole)
-    expected = comparison.summarise(comparison.baseline_scores(whole, halves, degs, deg_weights(degs)))
+    first, _ = simulate_statistics(config, GENES, simulation_seed(3, 2), parts=2).statistics
+    sums = [np.stack([first.sum, first.sum_sq])]
+    halves = Halvings(whole.labels, whole.genes, whole.n_cells, first.n_cells, sums, [])
+    truth = Truth(whole, halves=halves, mode="paper")
+    expected = comparison.summarise(comparison.paper_scores(truth, metrics=list(METRICS)))
     found = table[table["dataset"] == 2].set_index(["metric", "predictor"])
-    assert 0 < (degs.n_degs >= 2).sum() < config.k
-    assert len(expected) == 3 * len(comparison.METRICS)
+    degs = deg_scores(whole)
+    assert 0 < (degs.n_degs >= 3).sum() < config.k
+    assert len(expected) == 3 * len(METRICS)
     for row in expected.itertuples():
         assert found.loc[(row.metric, row.predictor), "value"] == pytest.approx(row.median, rel=1e-9, nan_ok=True)
         assert found.loc[(row.metric, row.predictor), "n_undefined"] == row.n_undefined
@@ -105,7 +117,7 @@ def test_pearson_from_a_biased_control_hardly_notices_mode_collapse():
     table = small_sweep(1, ranges=biased)
     assert values(table, "pearson_delta_control", "dial_1") > 0.9
     assert values(table, "weighted_r2_delta", "dial_1") <= 0
-    summary = audit_summary.dial_summary(table).set_index("metric")
+    summary = dial_summary(table).set_index("metric")
     assert not summary.loc["pearson_delta_control", "n_duplicate_better"]
     assert summary.loc["weighted_r2_delta", "n_duplicate_better"] == 1
 
@@ -113,49 +125,68 @@ def test_pearson_from_a_biased_control_hardly_notices_mode_collapse():
 def test_functions_of_a_user_see_the_data_set():
     seen = []
 
-    def metric(truth, prediction, context):
-        seen.append(context)
-        np.testing.assert_array_equal(truth, context.statistics.mean)
-        return np.where(np.arange(len(truth)) < 3, np.nan, prediction[:, 0])
+    def metric(target, prediction):
+        seen.append(target)
+        return np.where(np.arange(len(target.labels)) < 3, np.nan, prediction[:, 0])
 
-    def predictor(context):
-        return np.arange(context.config.g) + np.zeros((context.config.k, 1)) + 7
+    def predictor(target):
+        return np.arange(target.simulation.config.g) + np.zeros((target.simulation.config.k, 1)) + 7
 
     table = small_sweep(1, metrics=[Metric("own", metric, True)], predictors=[Predictor("mine", predictor)])
-    (context,) = seen
+    (target,) = seen
+    config = target.simulation.config
     # Control cells are in both halves, and count once.
-    assert context.statistics.n_control == context.config.n_0
-    assert (context.statistics.n_cells == context.config.n_p).all()
-    shape = (context.config.k, context.config.g)
+    assert target.training.n_control == config.n_0
+    assert (target.training.n_cells == config.n_p).all()
+    np.testing.assert_array_equal(target.mean, target.training.mean)
+    shape = (config.k, config.g)
     assert table[["value", "n_undefined"]].values.tolist() == [[7, 3]]
-    assert context.weights.shape == context.degs.t.shape == context.affected.shape == context.first_half.shape == shape
-    assert context.control_mean.shape == context.perturbed_mean.shape == shape[1:]
-    effects = simulate_statistics(context.config, GENES, simulation_seed(3, 0)).truth.effects
-    np.testing.assert_array_equal(context.affected, effects.directions(shape[1]) != 0)
+    assert target.weights.shape == target.degs.t.shape == target.simulation.affected.shape == shape
+    assert target.control_mean.shape == target.perturbed_mean.shape == shape[1:]
+    effects = simulate_statistics(config, GENES, simulation_seed(3, 0)).truth.effects
+    np.testing.assert_array_equal(target.simulation.affected, effects.directions(shape[1]) != 0)
+    np.testing.assert_array_equal(target.weights, deg_weights(deg_scores(target.training)))
+
+
+def test_what_learns_from_one_half_meets_the_other():
+    seen = {}
+
+    def metric(target, prediction):
+        seen[len(seen)] = target.mean
+        return np.square(target.mean - prediction).mean(axis=1)
+
+    duplicate = Predictor("mine", lambda target: target.duplicate, half=True)
+    table = small_sweep(1, metrics=[Metric("own", metric, False), "mse"], predictors=[duplicate, "dial_0"])
+    first, second = simulate_statistics(SMALL.draw(3, 0)[0], GENES, simulation_seed(3, 0), parts=2).statistics
+    np.testing.assert_array_equal(seen[0], second.mean)
+    np.testing.assert_allclose(seen[1], (first.sum + second.sum) / (first.n_cells + second.n_cells)[:, None])
+    expected = np.median(np.square(first.mean - second.mean).mean(axis=1))
+    assert values(table, "own", "mine") == values(table, "mse", "mine") == pytest.approx(expected)
+
+
+def test_earlier_names_still_work():
+    import diversity_by_design as dbd
+
+    assert dbd.audit is simulator.sweep is audit
+    assert simulator.Predictor is Predictor and simulator.dial is dial
 
 
 def test_one_prediction_of_all_perturbations_is_enough():
-    means = Predictor("means", lambda context: context.perturbed_mean)
+    means = Predictor("means", lambda target: target.perturbed_mean)
     table = small_sweep(metrics="mse", predictors=["perturbed_mean", means])
     np.testing.assert_array_equal(values(table, "mse", "means"), values(table, "mse", "perturbed_mean"))
 
 
-def test_truth_of_a_predictor_can_be_the_second_half():
-    own = Predictor("own", lambda context: context.second_half, against="second_half")
-    table = small_sweep(1, metrics=["mse"], predictors=[own])
-    assert values(table, "mse", "own") == [0]
-
-
 def test_undefined_everywhere_is_nan():
-    nowhere = Metric("nowhere", lambda truth, prediction, context: np.full(len(truth), np.nan), True)
+    nowhere = Metric("nowhere", lambda target, prediction: np.full(len(target.labels), np.nan), True)
     table = small_sweep(1, metrics=[nowhere], predictors=["dial_0"])
     assert np.isnan(table["value"].item()) and table["n_undefined"].item() == table["k"].item()
 
 
 def test_result_does_not_depend_on_workers():
     # A function without a name, which plain pickling cannot send to another process.
-    noise = Predictor("noise", lambda context: np.random.default_rng(context.seed).random(context.config.g))
-    first = Metric("first", lambda truth, prediction, context: prediction[:, 0], True)
+    noise = Predictor("noise", lambda target: np.random.default_rng(target.simulation.seed).random(len(target.genes)))
+    first = Metric("first", lambda target, prediction: prediction[:, 0], True)
     tables = [
         small_sweep(3, workers=workers, metrics=["wmse", "pearson_delta_degs", first], predictors=[noise, "dial_0.5"])
         for workers in (1, 2)
@@ -164,78 +195,62 @@ def test_result_does_not_depend_on_workers():
     assert len(set(values(tables[0], "first", "noise"))) == 3
 
 
-def test_a_setting_of_the_dial_reaches_other_processes():
-    plan = audit._Plan(GENES, 1, (METRICS["mae"],), (dial(0.9),))
-    copy = pickle.loads(pickle.dumps(plan))
-    assert copy.predictors == plan.predictors and copy.metrics[0].name == "mae"
-
-
-def test_a_mistake_in_a_function_ends_the_sweep_and_is_named():
+def test_a_mistake_in_a_function_ends_the_audit_and_is_named():
     called = []
 
-    def wrong(truth, prediction, context):
-        called.append(context.config)
+    def wrong(target, prediction):
+        called.append(target.simulation.config)
         raise ZeroDivisionError("no scale")
 
-    message = r"metric 'wrong', applied to 'dial_0', failed on data set 0 \(.*n_0=.*\): ZeroDivisionError: no scale"
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(
+        InputError, match=naming("wrong", "data set 0", "n_0=", "ZeroDivisionError", "no scale")
+    ) as caught:
         small_sweep(4, metrics=["mse", Metric("wrong", wrong, True)], predictors=["dial_0"])
     assert len(called) == 1
     assert "in wrong" in caught.value.__notes__[0]
-    with pytest.raises(InputError, match="predictor 'lost' failed on data set 0 .* KeyError: 'lost'"):
-        small_sweep(predictors=[Predictor("lost", lambda context: {}["lost"])])
+    with pytest.raises(InputError, match=naming("lost", "data set 0", "KeyError")):
+        small_sweep(predictors=[Predictor("lost", lambda target: {}["key"])])
 
 
 def test_wrong_shapes_are_named():
     config, _ = SMALL.draw(3, 0)
     k, g = config.k, config.g
-    with pytest.raises(InputError, match=rf"returned shape \({g}, {k}\); expected \({k}, {g}\) .* or \({g},\)"):
-        small_sweep(predictors=[Predictor("turned", lambda context: context.truth.T)])
-    with pytest.raises(InputError, match=rf"'every_gene', .* returned shape \({k}, {g}\); expected \({k},\)"):
-        small_sweep(metrics=[Metric("every_gene", lambda truth, prediction, context: truth - prediction, True)])
+    with pytest.raises(InputError, match=naming("turned", (g, k), (k, g), (g,))):
+        small_sweep(predictors=[Predictor("turned", lambda target: target.mean.T)])
+    with pytest.raises(InputError, match=naming("every_gene", (k, g), (k,))):
+        small_sweep(metrics=[Metric("every_gene", lambda target, prediction: target.mean - prediction, True)])
 
 
 def test_arrays_cannot_be_changed_by_mistake():
-    def careless(truth, prediction, context):
-        truth -= context.control_mean
+    def careless(target, prediction):
+        truth = target.mean
+        truth -= target.control_mean
         return truth.sum(axis=1)
 
-    with pytest.raises(InputError, match="'careless', .* read-only"):
+    with pytest.raises(InputError, match=naming("careless", "read-only")):
         small_sweep(metrics=[Metric("careless", careless, True)])
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "said"),
     [
-        ({"metrics": ["mse", "rmse"]}, InputError, "no metric is called 'rmse'; give a name .mse, mae, .* as Metric"),
-        ({"predictors": ["additive"]}, InputError, "no predictor is called 'additive'; .*control_mean, .*dial_0.25"),
-        ({"metrics": [np.mean]}, InputError, "is no metric; .*Metric"),
-        ({"predictors": METRICS["mse"]}, InputError, "is no predictor"),
-        ({"metrics": []}, ValueError, "no metric was given"),
-        ({"metrics": ["mse", Metric("mse", np.mean, True)]}, ValueError, "metrics must have .*names; mse occurs"),
-        ({"predictors": ["dial_0.5", dial(0.5)]}, ValueError, "dial_0.5 occurs more than once"),
-        ({"ranges": SMALL.replace(k=(1, 10))}, ValueError, "range of k begins at 1; at least 2"),
-        ({"ranges": SMALL.replace(g=(60, 501))}, ValueError, "ends at 501, but the gene parameters hold only 500"),
-        ({"max_entries": 100}, ValueError, "max_entries is 100"),
-        ({"n_datasets": 0}, ValueError, "n_datasets is 0"),
+        ({"metrics": ["mse", "rmse"]}, ("rmse", "mse", "mae")),
+        ({"predictors": ["additive"]}, ("additive", "control_mean", "dial_0.25")),
+        ({"metrics": [np.mean]}, ("metric", "Metric")),
+        ({"predictors": METRICS["mse"]}, ("predictor", "Predictor")),
+        ({"metrics": []}, ("metrics", "mse")),
+        ({"metrics": ["mse", Metric("mse", np.mean, True)]}, ("mse",)),
+        ({"predictors": ["dial_0.5", dial(0.5)]}, ("dial_0.5",)),
+        ({"ranges": SMALL.replace(k=(1, 10))}, ("k", 1, 2)),
+        ({"ranges": SMALL.replace(g=(60, 501))}, ("g", 501, 500)),
+        ({"max_entries": 100}, ("max_entries", 100)),
+        ({"n_datasets": 0}, ("n_datasets", 0, 1)),
+        ({"workers": 0}, ("workers", 0)),
     ],
 )
-def test_bad_input(options, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_input(options, said):
+    with pytest.raises(InputError, match=naming(*said)):
         small_sweep(**options)
-
-
-def test_bad_metrics_and_predictors():
-    with pytest.raises(InputError, match="metric 'm': 3 is no function of truth, prediction and context"):
-        Metric("m", 3, True)
-    with pytest.raises(InputError, match="predictor 'p': None is no function"):
-        Predictor("p", None)
-    with pytest.raises(InputError, match="against is 'first_half'; it must be 'all_cells' or 'second_half'"):
-        Predictor("p", np.mean, against="first_half")
-    with pytest.raises(InputError, match="names with 'dial_' are for dial"):
-        Predictor("dial_up", np.mean)
-    with pytest.raises(InputError, match=r"alpha is 1.5; it must be in \[0, 1\]"):
-        dial(1.5)
 
 
 def test_size_can_be_bounded():
@@ -248,111 +263,29 @@ def test_size_can_be_bounded():
 
 
 def test_a_data_set_that_fails_is_reported_and_the_others_go_on(monkeypatch):
-    simulated = audit.simulate_statistics
+    simulated = auditing.simulate_statistics
 
     def fails_once(config, parameters, seed, **options):
         if seed.spawn_key == (1, 1):
             raise MemoryError("too large")
         return simulated(config, parameters, seed, **options)
 
-    monkeypatch.setattr(audit, "simulate_statistics", fails_once)
-    with pytest.warns(UserWarning, match="1 of 3 data sets could not be simulated; data set 1: MemoryError: too large"):
+    monkeypatch.setattr(auditing, "simulate_statistics", fails_once)
+    with pytest.warns(UserWarning, match=naming(1, 3, "data set 1", "MemoryError", "too large")):
         table = small_sweep(3, metrics=["mse"], predictors=["dial_0", "dial_1", "perturbed_mean"])
     failed = table[table["dataset"] == 1]
     assert failed["value"].isna().all() and (failed["n_undefined"] == failed["k"]).all()
     assert failed["error"].tolist() == ["MemoryError: too large"] * 3
     assert (table["error"] == "").sum() == table["value"].notna().sum() == 6
-    assert audit_summary.dial_summary(table)[["n", "n_falling", "n_undefined"]].values.tolist() == [[2, 2, 1]]
-    monkeypatch.setattr(audit, "simulate_statistics", lambda *_, **__: 1 / 0)
-    with pytest.raises(RuntimeError, match="2 of 2 data sets could not be simulated; data set 0: ZeroDivisionError"):
+    assert dial_summary(table)[["n", "n_falling", "n_undefined"]].values.tolist() == [[2, 2, 1]]
+    monkeypatch.setattr(auditing, "simulate_statistics", lambda *_, **__: 1 / 0)
+    with pytest.raises(RuntimeError, match=naming(2, "data set 0", "ZeroDivisionError")):
         small_sweep(2)
 
 
 def test_a_function_that_runs_out_of_memory_is_no_mistake():
-    def greedy(context):
+    def greedy(target):
         raise MemoryError("no room")
 
-    with pytest.raises(RuntimeError, match="2 of 2 data sets could not be simulated; data set 0: MemoryError: no room"):
+    with pytest.raises(RuntimeError, match=naming(2, "data set 0", "MemoryError", "no room")):
         small_sweep(2, predictors=[Predictor("greedy", greedy)])
-
-
-def made_up(scores: dict[str, list[float]], higher_is_better: bool = True, **parameters: list[float]) -> pd.DataFrame:
-    """Table of a sweep with the given scores of each predictor in every data set."""
-    n = len(next(iter(scores.values())))
-    settings = {name: parameters.get(name, [1.0] * n) for name in SIMULATION_PARAMETERS}
-    about = {"dataset": range(n), "metric": "m", "higher_is_better": higher_is_better}
-    parts = [
-        pd.DataFrame({**about, **settings, "predictor": predictor, "value": value})
-        for predictor, value in scores.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def test_correlations_take_the_logarithm_of_what_table_2_does():
-    n_p, beta = [10, 20, 40, 80, 160], [0.0, 2.0, 1.0, 0.5, 1.5]
-    table = made_up({"perturbed_mean": [1.0, 2.0, 3.0, 4.0, 5.0]}, n_p=n_p, g=n_p, beta=beta, mu_l=[-1, 0, 1, 2, 3])
-    found = audit_summary.parameter_correlations(table).set_index("parameter")
-    assert found.index.tolist() == list(SIMULATION_PARAMETERS)
-    assert found.loc["n_p", "r"] == pytest.approx(1)
-    assert found.loc["n_p", "p"] < 1e-6
-    assert found.loc["g", "r"] == pytest.approx(np.corrcoef(n_p, range(5))[0, 1])
-    assert found.loc["beta", "r"] == pytest.approx(np.corrcoef(beta, range(5))[0, 1])
-    # No logarithm of a range of one's own.
-    assert found.loc["mu_l", ["scale", "r"]].tolist() == ["linear", pytest.approx(1)]
-    assert found["scale"].to_dict() == dict.fromkeys(SIMULATION_PARAMETERS, "linear") | dict.fromkeys(
-        ("n_p", "n_0", "k"), "log"
-    )
-    assert np.isnan(found.loc["k", "r"])
-    assert (found["n"] == 5).all() and (found["n_undefined"] == 0).all()
-
-
-def test_correlations_leave_out_what_is_undefined():
-    table = made_up({"dial_0": [3.0, np.nan, 1.0, 2.0]}, epsilon=[3.0, 9.0, 1.0, 2.0])
-    found = audit_summary.parameter_correlations(table, "dial_0").iloc[0]
-    assert found[["parameter", "r", "n", "n_undefined"]].tolist() == ["epsilon", pytest.approx(1), 3, 1]
-    few = audit_summary.parameter_correlations(table[table["dataset"] < 3], "dial_0")
-    assert few["r"].isna().all() and (few["n"] == 2).all()
-    # Differences by rounding are none.
-    level = made_up({"dial_0": [1.0, 1 - 1e-15, 1 + 1e-15]}, epsilon=[1.0, 2.0, 3.0])
-    assert audit_summary.parameter_correlations(level, "dial_0")["r"].isna().all()
-    with pytest.raises(InputError, match="no predictor 'perturbed_mean' in the table; there are: dial_0"):
-        audit_summary.parameter_correlations(table)
-
-
-@pytest.mark.parametrize("higher_is_better", [True, False])
-def test_a_fall_is_strict_and_in_the_direction_of_the_metric(higher_is_better):
-    #        falls, level in between, by rounding, rises at the end, undefined at the end, undefined but once
-    truth = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    middle = [0.5, 1.0, 1 - 1e-13, 0.5, 0.5, np.nan]
-    collapse = [0.1, 0.1, 0.1, 0.6, np.nan, np.nan]
-    duplicate = [0.2, 0.1, 0.0, 0.7, 0.5, 0.5]
-    courses = {"dial_1": collapse, "dial_0": truth, "dial_0.5": middle}
-    scores = courses | {"perturbed_mean": collapse, "technical_duplicate": duplicate}
-    sign = 1 if higher_is_better else -1
-    table = made_up({name: [sign * value for value in row] for name, row in scores.items()}, higher_is_better)
-    (row,) = audit_summary.dial_summary(table).to_dict("records")
-    assert (row["n"], row["n_falling"], row["share_falling"]) == (5, 2, 0.4)
-    assert (row["n_undefined"], row["undefined_at"]) == (2, "0.5, 1")
-    assert (row["n_compared"], row["n_duplicate_better"], row["share_duplicate_better"]) == (4, 2, 0.5)
-
-
-def test_summary_without_a_duplicate_or_without_a_dial():
-    (row,) = audit_summary.dial_summary(made_up({"dial_0": [np.nan], "dial_1": [np.nan]})).to_dict("records")
-    assert (row["n"], row["n_undefined"], row["n_compared"]) == (0, 1, 0)
-    assert np.isnan(row["share_falling"]) and np.isnan(row["share_duplicate_better"])
-    with pytest.raises(InputError, match=r"1 setting\(s\) of the dial .* dial_0, perturbed_mean; sweep with at least"):
-        audit_summary.dial_summary(made_up({"dial_0": [1.0], "perturbed_mean": [0.0]}))
-
-
-def test_errors_are_scaled_by_the_mean_baseline_of_the_same_data_set():
-    scores = {"perturbed_mean": [2.0, 10.0, 0.0], "dial_0.5": [0.5, 2.5, 0.0], "technical_duplicate": [1.0, 20.0, 0.0]}
-    errors = audit_summary.scaled_scores(made_up(scores, higher_is_better=False)).set_index("predictor")
-    assert errors["median"].tolist() == [1, 0.25, 1.25]
-    assert errors["alpha"].tolist() == pytest.approx([np.nan, 0.5, np.nan], nan_ok=True)
-    # Nothing is a multiple of an error of zero.
-    assert errors[["n", "n_undefined"]].values.tolist() == [[2, 1]] * 3
-    plain = audit_summary.scaled_scores(made_up(scores)).set_index("predictor")
-    assert plain["median"].tolist() == [2, 0.5, 1]
-    assert plain.loc["perturbed_mean", ["q25", "q75", "n"]].tolist() == [1, 6, 3]
-    with pytest.raises(InputError, match="no predictor 'perturbed_mean'"):
-        audit_summary.scaled_scores(made_up({"dial_0": [1.0]}))

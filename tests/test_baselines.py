@@ -1,24 +1,59 @@
-"""Baselines: control mean, perturbed mean, additive, technical duplicate."""
+"""Predictors that nothing is trained for, and what makes a predictor."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from examples import make_expression
+from messages import naming
 
-from diversity_by_design import PerturbationStatistics, baselines, technical_duplicate
+from diversity_by_design import PerturbationStatistics, Truth, baselines
+from diversity_by_design.baselines import BASELINES, Predictor, dial, dial_alpha, top_degs_right
 from diversity_by_design.errors import InputError
+from diversity_by_design.truth import Target
 
 
-def test_means_are_the_same_for_all(expression):
-    stats = PerturbationStatistics.from_anndata(expression)
-    for prediction, expected in (
-        (baselines.control_mean(stats), stats.control_mean),
-        (baselines.perturbed_mean(stats), stats.perturbed_mean),
-    ):
-        assert prediction.shape == stats.mean.shape
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    cells = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
+    return Truth.from_anndata(cells, train=["P0", "P1", "P2", "P3"], halvings=2)
+
+
+@pytest.fixture(scope="module")
+def target(truth) -> Target:
+    return truth.target(1)
+
+
+def test_all_baselines_are_registered_and_the_uninformative_ones_marked():
+    assert list(BASELINES) == ["control_mean", "perturbed_mean", "additive", "technical_duplicate"]
+    marked = {name: (row.uninformative, row.half) for name, row in BASELINES.items()}
+    assert marked == {
+        "control_mean": (True, False),
+        "perturbed_mean": (True, False),
+        "additive": (False, False),
+        "technical_duplicate": (False, True),
+    }
+    assert BASELINES["technical_duplicate"].label == "technical duplicate"
+
+
+def test_means_are_the_same_for_all(truth, target):
+    whole = truth.statistics
+    seen = whole.select(labels=["P0", "P1", "P2", "P3"])
+    for name, expected in (("control_mean", whole.control_mean), ("perturbed_mean", seen.perturbed_mean)):
+        prediction = BASELINES[name].predict(target)
+        assert prediction.shape == target.mean.shape
         assert (prediction == expected).all()
 
 
-def test_additive(expression):
+def test_additive_adds_what_was_measured_of_the_parts_in_training(truth, target):
+    prediction = BASELINES["additive"].predict(target)
+    combination = target.labels == "P0+P1"
+    means = pd.DataFrame(truth.statistics.mean, truth.statistics.labels)
+    expected = means.loc["P0"] + means.loc["P1"] - truth.statistics.control_mean
+    np.testing.assert_allclose(prediction[combination][0], expected)
+    assert np.isnan(prediction[~combination]).all()
+
+
+def test_additive_of_statistics(expression):
     stats = PerturbationStatistics.from_anndata(expression)
     prediction = baselines.additive(stats)
     combination = stats.labels == "P0+P1"
@@ -27,57 +62,85 @@ def test_additive(expression):
     assert np.isnan(prediction[~combination]).all()
 
 
-def test_additive_without_one_of_the_parts(expression):
+@pytest.mark.parametrize("train", [["P0", "P2"], ["P2", "P3"]])
+def test_additive_without_one_of_the_parts(expression, train):
     stats = PerturbationStatistics.from_anndata(expression)
-    assert np.isnan(baselines.additive(stats.select(labels=["P0", "P0+P1"]))).all()
+    assert np.isnan(baselines.additive(stats.select(labels=[*train, "P0+P1"]))).all()
+    assert np.isnan(BASELINES["additive"].predict(Truth(stats, train=train).target(0))).all()
 
 
-def test_duplicates_share_no_cell_and_leave_none_out(expression):
-    first, second = technical_duplicate(expression, seed=1)
-    whole = PerturbationStatistics.from_anndata(expression)
-    np.testing.assert_array_equal(first.n_cells, whole.n_cells // 2)
-    merged = first.merge(second)
-    np.testing.assert_array_equal(merged.n_cells, whole.n_cells)
-    np.testing.assert_array_equal(merged.sum, whole.sum)
-    assert (first.n_control, second.n_control) == (15, 15)
-    assert not np.array_equal(first.sum, second.sum)
+def test_duplicate_is_the_mean_of_the_other_half_or_nothing(target):
+    np.testing.assert_array_equal(BASELINES["technical_duplicate"].predict(target), target.duplicate)
+    without = Target(target.labels, target.genes, target.mean, perturbed_mean=target.perturbed_mean)
+    assert np.isnan(BASELINES["technical_duplicate"].predict(without)).all()
 
 
-def test_duplicates_depend_on_seed_and_names_only(expression):
-    first, _ = technical_duplicate(expression, seed=1)
-    again, _ = technical_duplicate(expression[::-1].copy(), seed=1, workers=3)
-    np.testing.assert_array_equal(first.sum, again.sum)
-    other, _ = technical_duplicate(expression, seed=2)
-    assert not np.array_equal(first.sum, other.sum)
-    fewer, _ = technical_duplicate(expression[~expression.obs["condition"].isin(["P0", "P3"])], seed=1)
-    np.testing.assert_array_equal(fewer.sum, first.select(labels=fewer.labels).sum)
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_the_dial_goes_from_the_truth_to_mu_all(alpha, target):
+    predictor = dial(alpha)
+    assert dial_alpha(predictor.name) == alpha
+    prediction = predictor.predict(target)
+    if alpha in (0.0, 1.0):
+        np.testing.assert_array_equal(prediction, [target.perturbed_mean] * 5 if alpha else target.mean)
+    np.testing.assert_allclose(prediction, (1 - alpha) * target.mean + alpha * target.perturbed_mean)
 
 
-def test_duplicate_of_a_backed_file(tmp_path, expression):
-    import anndata as ad
-
-    expression.write_h5ad(tmp_path / "x.h5ad")
-    backed, _ = technical_duplicate(ad.read_h5ad(tmp_path / "x.h5ad", backed="r"), seed=1)
-    np.testing.assert_array_equal(backed.sum, technical_duplicate(expression, seed=1)[0].sum)
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, np.nan])
+def test_settings_of_the_dial_out_of_range(alpha):
+    with pytest.raises(InputError, match=naming("alpha", alpha, "[0, 1]")):
+        dial(alpha)
 
 
-class TestBadInput:
-    def test_one_cell(self):
-        adata = make_expression()
-        keep = np.flatnonzero((adata.obs["condition"] != "P0").to_numpy())
-        one = np.flatnonzero((adata.obs["condition"] == "P0").to_numpy())[:1]
-        with pytest.raises(InputError, match="'P0' has one cell"):
-            technical_duplicate(adata[np.concatenate([keep, one])])
+def test_alpha_of_other_names_is_unknown():
+    assert np.isnan(dial_alpha("perturbed_mean"))
 
-    def test_repeated_cell_names(self, expression):
-        expression.obs_names = ["cell1", *expression.obs_names[1:]]
-        with pytest.raises(InputError, match=r"1 cell name\(s\) occur more than once: cell1"):
-            technical_duplicate(expression)
 
-    def test_no_such_column(self, expression):
-        with pytest.raises(InputError, match="no column 'guide'"):
-            technical_duplicate(expression, perturbation="guide")
+def test_top_degs_right(target):
+    prediction = top_degs_right(3).predict(target)
+    right = target.degs.top(3)
+    np.testing.assert_array_equal(prediction[right], target.mean[right])
+    np.testing.assert_array_equal(prediction, np.where(right, target.mean, target.perturbed_mean))
 
-    def test_no_control(self, expression):
-        with pytest.raises(InputError, match="control label 'ctrl' does not occur"):
-            technical_duplicate(expression, control="ctrl")
+
+class TestPredictor:
+    def test_one_prediction_of_all_perturbations_is_enough(self, target):
+        values = np.arange(len(target.genes))
+        prediction = Predictor("mine", lambda target: values).predict(target)
+        np.testing.assert_array_equal(prediction, np.tile(values, (len(target.labels), 1)))
+
+    def test_prediction_cannot_be_written_to(self, target):
+        given = np.zeros(target.mean.shape)
+        prediction = Predictor("mine", lambda target: given).predict(target)
+        with pytest.raises(ValueError, match="read-only"):
+            prediction[:] = 1
+        given[:] = 0
+
+    def test_a_row_of_nan_is_not_predicted(self, target):
+        values = target.mean.copy()
+        values[1] = np.nan
+        assert np.isnan(Predictor("mine", lambda target: values).predict(target)[:, 0]).tolist() == [
+            False, True, False, False, False,
+        ]  # fmt: skip
+
+    def test_nan_for_some_genes_is_refused(self, target):
+        values = target.mean.copy()
+        values[1, 4:6] = np.nan
+        values[3, 0] = np.nan
+        with pytest.raises(InputError, match=naming("mine", 2, 60, target.labels[1])):
+            Predictor("mine", lambda target: values).predict(target)
+        with pytest.raises(InputError, match=naming("mine", 1, 60)):
+            Predictor("mine", lambda target: values[3]).predict(target)
+
+    @pytest.mark.parametrize("shape", [(60, 5), (4, 60), (5,), (59,), (1, 5, 60), ()])
+    def test_other_shapes_are_refused(self, shape, target):
+        with pytest.raises(InputError, match=naming("mine", shape, (5, 60), (60,))):
+            Predictor("mine", lambda target: np.zeros(shape)).predict(target)
+
+    def test_a_fault_inside_says_which_predictor(self, target):
+        with pytest.raises(KeyError) as caught:
+            Predictor("broken", lambda target: {}["lost"]).predict(target)
+        assert "broken" in caught.value.__notes__[0]
+
+    def test_names_what_is_no_function(self):
+        with pytest.raises(InputError, match=naming("p", "None")):
+            Predictor("p", None)

@@ -1,14 +1,20 @@
-"""deg_scores against scanpy, on every gene and group of real sets, and its own properties."""
+"""Differential expression against scanpy, on every gene and group of whole screens; weights of section 3.3.3."""
 
 import warnings
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from examples import make_expression
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from messages import naming
 from scipy import stats as scipy_stats
 
-from diversity_by_design import PerturbationStatistics, deg_scores
+from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights
+from diversity_by_design.degs import squared_scores
 from diversity_by_design.errors import InputError
 
 
@@ -32,11 +38,11 @@ def scanpy_scores(adata: ad.AnnData, reference: str, labels, genes):
 
 
 @pytest.mark.parametrize("reference", ["rest", "control", "a perturbation"])
-def test_equals_scanpy(real_expression, reference):
-    stats = PerturbationStatistics.from_anndata(real_expression)
+def test_equals_scanpy(screen_expression, reference):
+    stats = PerturbationStatistics.from_anndata(screen_expression)
     named = stats.labels[0] if reference == "a perturbation" else reference
     ours = deg_scores(stats, reference=[named] if reference == "a perturbation" else named)
-    t, p, adjusted, log_fold_change = scanpy_scores(real_expression, named, stats.labels, stats.genes)
+    t, p, adjusted, log_fold_change = scanpy_scores(screen_expression, named, stats.labels, stats.genes)
     # scanpy stores its scores and fold changes as float32.
     np.testing.assert_allclose(ours.t, t, rtol=1e-5)
     np.testing.assert_allclose(ours.pvals, p, rtol=1e-6, atol=1e-300)
@@ -123,8 +129,79 @@ def test_top_genes_and_counts(expression):
     for row in range(len(degs.labels)):
         assert np.abs(degs.t[row][top[row]]).min() >= np.abs(degs.t[row][~top[row]]).max()
     np.testing.assert_array_equal(degs.n_degs, (degs.pvals_adj < 0.05).sum(axis=1))
-    with pytest.raises(InputError, match="top 41 of 40 genes"):
-        degs.top(41)
+    for n in (0, 41):
+        with pytest.raises(InputError, match=naming(n, 40)):
+            degs.top(n)
+
+
+def test_names_decide_between_top_genes_of_equal_score():
+    degs = deg_scores(
+        PerturbationStatistics.from_matrix(
+            np.tile([[0.5], [1.0], [0.25], [2.0], [0.3], [0.4]], (1, 3)),
+            list("AABBCC"),
+            ["g3", "g1", "g2"],
+            control=None,
+        )
+    )
+    assert degs.genes[degs.top(2)[0]].tolist() == ["g1", "g2"]
+
+
+def test_a_perturbation_that_is_the_whole_reference_is_undefined(expression):
+    stats = PerturbationStatistics.from_anndata(expression)
+    degs = deg_scores(stats, reference="P2")
+    row = stats.labels.get_loc("P2")
+    assert degs.is_defined.tolist() == [label != "P2" for label in stats.labels]
+    for array in (degs.t, degs.freedom, degs.reference_mean, degs.pvals, degs.pvals_adj):
+        assert np.isnan(array[row]).all()
+    assert np.isnan(degs.n_degs[row]) and np.isfinite(np.delete(degs.n_degs, row)).all()
+    assert not degs.is_deg[row].any() and not degs.top(3)[row].any()
+    assert (np.delete(degs.top(3), row, axis=0).sum(axis=1) == 3).all()
+    assert np.isnan(deg_weights(degs)[row]).all()
+
+
+@pytest.mark.parametrize("form", [list, tuple, pd.Index, np.array, pd.Series, set, lambda labels: iter(labels)])
+def test_reference_labels_in_any_form(form, expression):
+    stats = PerturbationStatistics.from_anndata(expression)
+    expected = deg_scores(stats, reference=["P1", "P3", "P0+P1"])
+    found = deg_scores(stats, reference=form(["P3", "P1+P0", "P1"]))
+    np.testing.assert_array_equal(found.t, expected.t)
+    assert "P0+P1" in found.reference and "P1" in found.reference
+
+
+@pytest.mark.parametrize("name", ["rest", "control"])
+def test_a_perturbation_may_be_called_as_a_reference_is(name, expression):
+    expected = deg_scores(PerturbationStatistics.from_anndata(expression), reference=["P2"])
+    labels = expression.obs["condition"].astype(str).replace({"control": "untreated"}).replace({"P2": name})
+    expression.obs["condition"] = labels
+    stats = PerturbationStatistics.from_anndata(expression, control="untreated")
+    degs = deg_scores(stats, reference=[name])
+    np.testing.assert_allclose(degs.t[degs.labels.get_loc("P0")], expected.t[expected.labels.get_loc("P0")], rtol=1e-9)
+    assert not np.allclose(deg_scores(stats, reference=name).t[0], degs.t[0])
+
+
+def test_halves_are_compared_with_the_cells_of_a_pool(expression):
+    """Scores of some cells against all cells of the other perturbations, never their own."""
+    labels = expression.obs["condition"].astype(str).to_numpy(object)
+    some = labels.copy()
+    some[1::2] = None
+    pool = PerturbationStatistics.from_anndata(expression)
+    part = PerturbationStatistics.from_matrix(expression.X, some, expression.var_names)
+    degs = deg_scores(part, pool=pool)
+    for row, label in enumerate(part.labels):
+        # Half of one perturbation beside all cells of the others.
+        beside = np.where((labels == label) & (np.arange(len(labels)) % 2 == 1), None, labels)
+        expected = deg_scores(PerturbationStatistics.from_matrix(expression.X, beside, expression.var_names))
+        np.testing.assert_allclose(degs.t[row], expected.t[row], rtol=1e-9)
+    with pytest.raises(InputError, match=naming(40, 39)):
+        deg_scores(part, pool=pool.select(genes=pool.genes[1:]))
+
+
+def test_some_rows_of_the_scores(expression):
+    degs = deg_scores(PerturbationStatistics.from_anndata(expression))
+    part = degs.select(np.array([4, 1]))
+    assert part.labels.tolist() == degs.labels[[4, 1]].tolist()
+    for name in ("t", "pvals_adj", "log_fold_change", "n_degs"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(degs, name)[[4, 1]])
 
 
 class TestBadInput:
@@ -132,24 +209,79 @@ class TestBadInput:
         stats = PerturbationStatistics.from_matrix(
             np.full((5, 2), 0.5), ["A", "A", "B", "control", "control"], ["g1", "g2"]
         )
-        with pytest.raises(InputError, match=r"1 perturbation\(s\) with fewer than two cells have no variance: B"):
+        with pytest.raises(InputError, match=naming(1, "B")):
             deg_scores(stats)
 
     def test_one_control_cell(self):
         stats = PerturbationStatistics.from_matrix(np.full((5, 1), 0.5), ["A", "A", "B", "B", "control"], ["g"])
-        with pytest.raises(InputError, match=r"reference 'control' has 1 cell"):
+        with pytest.raises(InputError, match=naming("control", 1)):
             deg_scores(stats, reference="control")
 
     def test_one_perturbation(self, expression):
         stats = PerturbationStatistics.from_anndata(expression).select(labels=["P0"])
-        with pytest.raises(InputError, match="at least 2 are needed"):
+        with pytest.raises(InputError, match=naming("P0", 1, 2)):
             deg_scores(stats)
 
     def test_no_control(self, expression):
         stats = PerturbationStatistics.from_anndata(expression[expression.obs["condition"] != "control"], control=None)
-        with pytest.raises(InputError, match="no control cells"):
+        with pytest.raises(InputError, match=naming("control")):
             deg_scores(stats, reference="control")
 
     def test_unknown_reference(self, expression):
-        with pytest.raises(InputError, match="no perturbation called others"):
+        with pytest.raises(InputError, match=naming("others", "P0", 6)):
             deg_scores(PerturbationStatistics.from_anndata(expression), reference="others")
+
+
+# Weights.
+
+SCORES = hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 12)), elements=st.floats(-50, 50, width=16))
+
+
+@given(SCORES)
+def test_weights_sum_to_one_and_leave_the_least_gene_out(scores):
+    weights = deg_weights(scores)
+    assert weights.shape == scores.shape
+    flat = np.ptp(np.abs(scores), axis=1) == 0
+    assert np.isnan(weights[flat]).all()
+    np.testing.assert_allclose(weights[~flat].sum(axis=1), 1)
+    assert (weights[~flat] >= 0).all()
+    assert (weights[~flat].min(axis=1) == 0).all()
+
+
+def test_weights_follow_the_definition_step_by_step(expression):
+    degs = deg_scores(PerturbationStatistics.from_anndata(expression))
+    expected = []
+    for t in degs.t:
+        scaled = (np.abs(t) - np.abs(t).min()) / (np.abs(t).max() - np.abs(t).min())
+        expected.append(scaled**2 / (scaled**2).sum())
+    np.testing.assert_allclose(deg_weights(degs), expected, rtol=1e-12)
+
+
+def test_weights_of_undefined_and_infinite_scores():
+    weights = deg_weights([[0.0, 0.0, 0.0], [1.0, np.nan, 2.0], [np.inf, 3.0, -np.inf]])
+    assert np.isnan(weights[:2]).all()
+    np.testing.assert_array_equal(weights[2], [0.5, 0.0, 0.5])
+    assert np.isnan(deg_weights([np.inf, np.nan, 1.0])).all()
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]])
+def test_weights_do_not_depend_on_gene_order(order):
+    scores = np.array([[1.0, -4.0, 2.5]])
+    np.testing.assert_array_equal(deg_weights(scores[:, order]), deg_weights(scores)[:, order])
+
+
+@given(SCORES)
+def test_squared_scores_are_the_weights_before_they_sum_to_one(scores):
+    squared, weights = squared_scores(scores), deg_weights(scores)
+    flat = np.ptp(np.abs(scores), axis=1) == 0
+    assert np.isnan(squared[flat]).all()
+    assert (squared[~flat].min(axis=1) == 0).all()
+    assert (squared[~flat].max(axis=1) == 1).all()
+    np.testing.assert_array_equal(squared / squared.sum(axis=1, keepdims=True), weights)
+
+
+def test_squared_scores_step_by_step(expression):
+    degs = deg_scores(PerturbationStatistics.from_anndata(expression))
+    expected = [((np.abs(t) - np.abs(t).min()) / np.ptp(np.abs(t))) ** 2 for t in degs.t]
+    np.testing.assert_allclose(squared_scores(degs), expected, rtol=1e-12)
+    np.testing.assert_array_equal(squared_scores([-np.inf, 3.0, np.inf]), [1.0, 0.0, 1.0])

@@ -90,8 +90,8 @@ class Predictor:
 
 
 def control_mean(target: Target) -> FloatArray:
-    """Predict mu_c for every perturbation (genes,): nothing changes."""
-    return target.control_mean
+    """Predict mu_c for every perturbation (genes,): nothing changes; NaN without control cells."""
+    return target.control_mean if target.has_control else np.full(len(target.genes), np.nan)
 
 
 def perturbed_mean(target: Target) -> FloatArray:

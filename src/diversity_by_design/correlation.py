@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diversity_by_design.arrays import ROUNDING, FloatArray
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, whole_number
 
 # With fewer points, or units to resample, a correlation says nothing.
 FEWEST = 3
@@ -55,7 +55,7 @@ def correlations(
     Raises
     ------
     InputError
-        There are no rows, or `resamples` is less than 1.
+        There are no rows, or `resamples` or `seed` is no whole number of at least 1, or 0.
 
     Examples
     --------
@@ -65,8 +65,7 @@ def correlations(
     """
     if not len(x):
         raise InputError("there are no rows to correlate")
-    if resamples < 1:
-        raise InputError(f"resamples is {resamples}; it must be at least 1")
+    resamples, seed = whole_number(resamples, "resamples", 1), whole_number(seed, "seed", 0)
     codes = np.arange(len(x)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
     terms = _Terms.of(x, y, codes.reshape(-1))
     n = terms.n.sum(axis=0).astype(np.int64)

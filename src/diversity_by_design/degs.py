@@ -270,7 +270,8 @@ def _reference(
         errors.enough_perturbations(pool.labels, "deg_scores(reference='rest')")
         return "rest", pool.n_perturbed, pool.sum.sum(axis=0), pool.sum_sq.sum(axis=0), pool.labels
     names = label_index(reference, "reference", pool.control)
-    part = pool.select(labels=names)
+    # In the order of the pool, on which the rounding of sums depends.
+    part = pool.select(labels=pool.labels[np.sort(pool.positions(names))])
     return errors.listed(names, 3), part.n_perturbed, part.sum.sum(axis=0), part.sum_sq.sum(axis=0), names
 
 

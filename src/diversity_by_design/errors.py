@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -28,6 +29,28 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     if len(shown) <= limit:
         return ", ".join(shown)
     return f"{', '.join(shown[:limit])} and {len(shown) - limit} more"
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """A whole number of at least `least`.
+
+    Raises
+    ------
+    InputError
+        It is something else, such as a text or a fraction.
+
+    Examples
+    --------
+    >>> whole_number(3, "halvings", 1)
+    3
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return number
 
 
 def obs_column(obs: pd.DataFrame, key: str) -> pd.Series:

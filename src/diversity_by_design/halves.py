@@ -53,6 +53,10 @@ class Halvings:
     def __len__(self) -> int:
         return len(self.first)
 
+    def n_half(self, which: int) -> IntArray:
+        """Cells of the first (0) or second (1) halves (labels,)."""
+        return self.n_cells - self.n_first if which else self.n_first
+
     def half(self, number: int, which: int, statistics: PerturbationStatistics) -> PerturbationStatistics:
         """Statistics of the first (0) or second (1) halves; `statistics` are those of all cells."""
         total, total_sq = self.first[number]
@@ -61,7 +65,7 @@ class Halvings:
         return PerturbationStatistics(
             labels=self.labels,
             genes=self.genes,
-            n_cells=self.n_cells - self.n_first if which else self.n_first,
+            n_cells=self.n_half(which),
             sum=total,
             sum_sq=total_sq,
             control=statistics.control,
@@ -160,16 +164,17 @@ def technical_duplicate(
     Raises
     ------
     InputError
-        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells or cell names are not
-        unique.
+        As `PerturbationStatistics.from_anndata`; also where a label has fewer than two cells, cell names are not
+        unique, or the seed is no whole number of at least 0.
     """
+    seed = errors.whole_number(seed, "seed", 0)
     cells = LabelledCells.from_anndata(adata, perturbation, control)
     errors.unique_names(cells.cells, "cell", "obs_names")
     numbers = np.arange(len(cells.groups))
     [quarter] = _quarters(cells, numbers, 1, seed)
     n_groups = len(numbers)
     [totals] = cells.gather(
-        [Partition(np.where(quarter < 0, -1, cells.codes + n_groups * (quarter >= 2)), 2 * n_groups)]
+        [Partition(np.where(quarter < 0, -1, cells.codes + n_groups * (quarter >= 2)), 2 * n_groups)], workers
     )
     n_first = cells.n_cells // 2
     halves = []

@@ -14,7 +14,7 @@ import pandas as pd
 
 from diversity_by_design.baselines import DUPLICATE, Predictor
 from diversity_by_design.calibration import calibrate
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.metrics import Metric
 from diversity_by_design.paired import holm, paired_tests
 
@@ -50,8 +50,8 @@ class CardOptions:
     def __post_init__(self) -> None:
         if self.aggregate not in get_args(Aggregate):
             raise InputError(f"aggregate is {self.aggregate!r}; it must be one of: {listed(get_args(Aggregate))}")
-        if self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples}; at least 1 is needed")
+        for name, least in (("resamples", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, least))
 
 
 class Scorecard:

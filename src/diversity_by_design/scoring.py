@@ -80,18 +80,22 @@ def score(
     chosen = METRICS.chosen(metrics)
     options = CardOptions(aggregate, resamples, seed)
     tables, left_out, notes = [], [], []
-    for context, part in _truths(truth):
+    truths = _truths(truth)
+    scored = {(context, label) for context, part in truths for label in part.labels}
+    for context, part in truths:
         own = _predictors(predictors, context)
         table, unused = score_targets(part, [*BASELINES.values(), *own], chosen, workers)
         tables.append(table.assign(context=context))
         left_out += [(context, label, "truth", reason) for label, reason in part.left_out.items()]
-        left_out += [(context, *row) for row in unused]
+        left_out += [(context, *row) for row in unused if (context, row[0]) not in scored]
         notes += _notes(part, context)
     return Scorecard(
         pd.concat(tables, ignore_index=True),
         metrics=chosen,
         predictors=list({predictor.name: predictor for predictor in [*BASELINES.values(), *own]}.values()),
-        left_out=pd.DataFrame(left_out, columns=["context", "perturbation", "predictor", "reason"]),
+        left_out=pd.DataFrame(
+            list(dict.fromkeys(left_out)), columns=["context", "perturbation", "predictor", "reason"]
+        ),
         notes=tuple(dict.fromkeys(notes)),
         options=options,
     )
@@ -114,15 +118,17 @@ def score_targets(
     quarters = [Predictor(PERFECT, partial(_quarter, which=which)) for which in (0, 1)] if truth.has_quarters else []
     everyone = [*predictors, *quarters]
     values, is_predicted = target_scores(truth, everyone, metrics, workers)
+    names = [predictor.name for predictor in predictors]
+    if quarters:
+        # To first order a score is linear in one over the number of cells; twice as many remove as much again. The two
+        # quarters of an odd half are not of one size, and count by their cells.
+        share = np.array([truth.first_quarter_share(number) for number in truth.numbers()])[:, None]
+        duplicate, first, second = (values[:, row] for row in (names.index(DUPLICATE), len(names), len(names) + 1))
+        values[:, len(names)] = 2.0 * duplicate - share * first - (1.0 - share) * second
     n_targets = (~np.isnan(values)).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(values, axis=0) / np.where(n_targets > 0, n_targets, np.nan)
         spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.where(n_targets > 1, n_targets - 1, np.nan))
-    names = [predictor.name for predictor in predictors]
-    if quarters:
-        # To first order a score is linear in one over the number of cells; twice as many remove as much again.
-        duplicate = names.index(DUPLICATE)
-        mean[len(names)] = 2.0 * mean[duplicate] - mean[len(names) :].mean(axis=0)
     tables = []
     for row, predictor in enumerate(everyone[: len(names) + bool(quarters)]):
         kept = is_predicted[row]
@@ -209,7 +215,12 @@ def _quarter(target: Target, which: int) -> FloatArray:
 class _Table:
     """Predictions by name: a table of perturbations x genes."""
 
-    def __init__(self, name: str, table: pd.DataFrame) -> None:
+    def __init__(self, name: str, table: Any) -> None:
+        if not isinstance(table, pd.DataFrame):
+            raise InputError(
+                f"predictions of {name!r} are of type {type(table).__name__}; expected a table of pandas "
+                "(perturbations x genes)"
+            )
         self.name = name
         self.labels = label_index(table.index, f"predictions of {name!r}")
         self.genes = pd.Index(table.columns)
@@ -304,7 +315,7 @@ def _named(name: str, value: Any, context: str) -> list[Predictor]:
     if isinstance(value, Predictor):
         return [replace(value, name=name)]
     if isinstance(value, Mapping):
-        if all(isinstance(key, int | np.integer) for key in value):
+        if value and all(isinstance(key, int | np.integer) for key in value):
             return [
                 replace(predictor, seed=int(seed))
                 for seed, part in value.items()

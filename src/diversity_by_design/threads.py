@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import whole_number
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,13 +35,7 @@ def checked_workers(workers: int | None) -> int:
     """
     if workers is None:
         return available_cores()
-    try:
-        number = operator.index(workers)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"workers is {workers!r}; it must be a whole number of at least 1, or None for all cores")
-    return number
+    return whole_number(workers, "workers", 1)
 
 
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> list[Result]:

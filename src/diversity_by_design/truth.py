@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design.arrays import BoolArray, FloatArray, read_only
 from diversity_by_design.degs import DegScores, deg_scores, deg_weights
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.groups import LabelledCells
 from diversity_by_design.halves import FEWEST_CELLS, Halvings, halved
 from diversity_by_design.labels import label_index
@@ -82,6 +83,11 @@ class Target:
         self.quarters = tuple(map(read_only, quarters))
         # What is known of simulated data, see `diversity_by_design.audit`.
         self.simulation: Any = None
+
+    @property
+    def has_control(self) -> bool:
+        """Whether there are control cells."""
+        return self._control_mean is not None
 
     @property
     def control_mean(self) -> FloatArray:
@@ -215,7 +221,8 @@ class Truth:
         self.statistics = statistics
         self.mode = mode
         self.workers = checked_workers(workers)
-        self.train = None if train is None else statistics.labels[statistics.positions(train)]
+        # In the order of the statistics, on which the rounding of sums depends.
+        self.train = None if train is None else statistics.labels[np.sort(statistics.positions(train))]
         fewest = FEWEST_CELLS if mode == "calibrated" and halves is not None else 2
         self.labels, self.left_out = _scored(statistics, train, labels, fewest)
         if halves is not None and not halves.labels.equals(self.labels):
@@ -276,12 +283,11 @@ class Truth:
         Raises
         ------
         InputError
-            As `PerturbationStatistics.from_anndata` and `Truth`; cell names are not unique, or `halvings` is less than
-            1.
+            As `PerturbationStatistics.from_anndata` and `Truth`; cell names are not unique, or `halvings` or `seed` is
+            no whole number of at least 1, or 0.
         """
         check_mode(mode, train)
-        if halvings < 1:
-            raise InputError(f"halvings is {halvings}; at least 1 is needed")
+        halvings, seed = whole_number(halvings, "halvings", 1), whole_number(seed, "seed", 0)
         cells = LabelledCells.from_anndata(adata, perturbation, control, layer=layer, context=context)
         train, labels = (
             None if given is None else _known(label_index(given, name, cells.control), cells, name)
@@ -327,6 +333,12 @@ class Truth:
     def has_quarters(self) -> bool:
         """Whether targets have the halves of their duplicate's cells."""
         return self.mode == "calibrated" and self.halves is not None
+
+    def first_quarter_share(self, number: int) -> FloatArray:
+        """Part of the cells of a target's duplicate that the first of its quarters is made of (labels,)."""
+        assert self.halves is not None
+        n_cells = self.halves.n_half(number % 2)
+        return np.asarray(n_cells // 2 / n_cells)
 
     def numbers(self) -> range:
         """Numbers of the targets that predictors are compared with."""
@@ -414,6 +426,10 @@ def _chosen(
 ) -> tuple[pd.Index, dict[str, str]]:
     """Perturbations that are scored, in the order of `n_cells` (perturbations,), and why others are not."""
     present = n_cells.index
+    if train is not None and not len(train):
+        raise InputError(
+            f"train names none of the {len(present)} perturbations ({listed(present, 5)}); leave it out, to use all"
+        )
     seen = pd.Index([]) if train is None else train
     asked = present[~present.isin(seen)] if labels is None else present[present.isin(labels)]
     if not len(asked):
@@ -428,11 +444,11 @@ def _chosen(
 
 
 def _known(names: pd.Index, cells: LabelledCells, what: str) -> pd.Index:
-    unknown = names[~names.isin(cells.groups["label"])]
+    present = cells.groups.loc[cells.groups["label"] != cells.control, "label"].unique()
+    unknown = names[~names.isin(present)]
     if len(unknown):
-        present = cells.groups["label"].unique()
         raise InputError(
             f"{what}: no cells of {len(unknown)} perturbation(s): {listed(unknown, 5)}; there are {len(present)} "
-            f"labels: {listed(present)}"
+            f"perturbations: {listed(present)}"
         )
     return names

@@ -1,26 +1,31 @@
 """Scores of the baselines, and tables about the strength of perturbations."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from examples import make_expression
+from examples import make_expression, make_paper_truth
+from messages import naming
 
-from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import PerturbationStatistics, Truth, deg_scores, technical_duplicate
+from diversity_by_design.baselines import Predictor
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper import comparison
 
-ANALYSES = Path(__file__).parents[2] / "analyses"
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return make_paper_truth()
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    cells = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
-    stats = PerturbationStatistics.from_anndata(cells)
-    degs = deg_scores(stats)
-    return stats, technical_duplicate(cells, seed=1), degs, deg_weights(degs)
+def scores(truth) -> pd.DataFrame:
+    return comparison.paper_scores(truth)
+
+
+@pytest.fixture(scope="module")
+def n_degs(truth) -> pd.Series:
+    degs = deg_scores(truth.statistics)
+    return pd.Series(degs.n_degs, degs.labels)
 
 
 def value(scores: pd.DataFrame, perturbation: str, predictor: str, metric: str) -> float:
@@ -28,120 +33,90 @@ def value(scores: pd.DataFrame, perturbation: str, predictor: str, metric: str) 
     return found.item()
 
 
-def test_scores_are_the_formulas_of_the_paper(inputs):
-    stats, (first, second), degs, weights = inputs
-    scores = comparison.baseline_scores(*inputs)
+def test_scores_are_the_formulas_of_the_paper(truth, scores):
+    stats, target, half = truth.statistics, truth.target(0), truth.target(0, half=True)
+    first, second = technical_duplicate(make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0), seed=1)
     row = stats.labels.get_loc("P2")
-    truth, prediction, w = second.mean[row], first.mean[row], weights[row]
+    observed, prediction, w = second.mean[row], first.mean[row], target.weights[row]
     mu_all, mu_c = stats.perturbed_mean, stats.control_mean
-    delta, predicted = truth - mu_all, prediction - mu_all
+    delta, predicted = observed - mu_all, prediction - mu_all
     centre = (w * delta).sum()
-    mask = degs.is_deg[row]
+    mask = target.is_deg[row]
     assert mask.sum() >= 3
     expected = {
-        "mse": ((truth - prediction) ** 2).mean(),
-        "wmse": (w * (truth - prediction) ** 2).sum(),
+        "mse": ((observed - prediction) ** 2).mean(),
+        "wmse": (w * (observed - prediction) ** 2).sum(),
         "r2_delta": 1 - ((delta - predicted) ** 2).sum() / ((delta - delta.mean()) ** 2).sum(),
         "weighted_r2_delta": 1 - (w * (delta - predicted) ** 2).sum() / (w * (delta - centre) ** 2).sum(),
         "pearson_delta": np.corrcoef(delta, predicted)[0, 1],
         "pearson_delta_degs": np.corrcoef(delta[mask], predicted[mask])[0, 1],
-        "pearson_delta_control": np.corrcoef(truth - mu_c, prediction - mu_c)[0, 1],
+        "pearson_delta_control": np.corrcoef(observed - mu_c, prediction - mu_c)[0, 1],
     }
-    assert tuple(expected) == comparison.METRICS
+    assert tuple(expected) == comparison.METRICS_OF_FIGURE_6
     for metric, number in expected.items():
         assert value(scores, "P2", "technical_duplicate", metric) == pytest.approx(number), metric
-    # Everything but the duplicate is measured against all cells.
+    # Everything but the duplicate is measured against all cells; weights and DEGs are of all cells for both.
     assert value(scores, "P2", "control_mean", "mse") == pytest.approx(((stats.mean[row] - mu_c) ** 2).mean())
+    np.testing.assert_array_equal(half.weights, target.weights)
 
 
-def test_against_the_second_half_only_the_duplicate_stays_the_same(inputs):
-    stats, (_, second), _, _ = inputs
-    paper = comparison.baseline_scores(*inputs)
-    other = comparison.baseline_scores(*inputs, truth="second_half")
-    differs = (paper["value"] != other["value"]) & paper["value"].notna()
-    assert not differs[paper["predictor"] == "technical_duplicate"].any()
-    assert differs[(paper["predictor"] == "perturbed_mean") & (paper["metric"] == "mse")].all()
-    expected = ((second.mean[0] - stats.perturbed_mean) ** 2).mean()
-    assert value(other, stats.labels[0], "perturbed_mean", "mse") == pytest.approx(expected)
-    with pytest.raises(InputError, match="paper, second_half"):
-        comparison.baseline_scores(*inputs, truth="first_half")
-
-
-def test_table_has_a_row_per_perturbation_predictor_and_metric(inputs):
-    stats, _, degs, _ = inputs
-    scores = comparison.baseline_scores(*inputs)
+def test_table_has_a_row_per_perturbation_predictor_and_metric(truth, scores, n_degs):
     predictors = ["control_mean", "perturbed_mean", "additive", "technical_duplicate"]
     assert list(dict.fromkeys(scores["predictor"])) == predictors
     assert not scores.duplicated(["perturbation", "predictor", "metric"]).any()
     # The additive baseline says nothing of single perturbations.
-    assert len(scores) == (3 * len(stats.labels) + 1) * len(comparison.METRICS)
+    assert len(scores) == (3 * len(truth.labels) + 1) * len(comparison.METRICS_OF_FIGURE_6)
     assert set(scores.loc[scores["predictor"] == "additive", "perturbation"]) == {"P0+P1"}
     assert set(scores.loc[scores["is_combination"], "perturbation"]) == {"P0+P1"}
     counts = scores.drop_duplicates("perturbation").set_index("perturbation")["n_degs"]
-    assert counts[stats.labels].tolist() == degs.n_degs.tolist()
+    assert counts[truth.labels].tolist() == n_degs.tolist()
 
 
-def test_undefined_where_the_metric_is(inputs):
-    stats, halves, degs, weights = inputs
-    scores = comparison.baseline_scores(*inputs)
+def test_undefined_where_the_metric_is(scores, n_degs):
     mean = scores[scores["predictor"] == "perturbed_mean"]
     assert mean.loc[mean["metric"].isin(["pearson_delta", "pearson_delta_degs"]), "value"].isna().all()
     assert (mean.loc[mean["metric"].isin(["r2_delta", "weighted_r2_delta"]), "value"] <= 0).all()
+    # Fewer than three DEGs are too few to correlate over.
+    duplicate = scores.query("predictor == 'technical_duplicate' and metric == 'pearson_delta_degs'")
+    assert duplicate.set_index("perturbation")["value"].isna().to_dict() == (n_degs < 3).to_dict()
+    assert (n_degs < 3).any()
 
-    # One DEG is too few to correlate over; a perturbation without weights has no weighted metrics.
-    few = replace(degs)
-    vars(few)["pvals_adj"] = np.where(np.arange(60) == 7, 0.0, np.ones_like(degs.t))
-    without = weights.copy()
-    without[2] = np.nan
-    scores = comparison.baseline_scores(stats, halves, few, without)
-    assert scores.loc[scores["metric"] == "pearson_delta_degs", "value"].isna().all()
-    own = scores[(scores["perturbation"] == stats.labels[2]) & (scores["predictor"] == "technical_duplicate")]
-    assert own.set_index("metric")["value"].isna()[["mse", "wmse", "r2_delta", "weighted_r2_delta"]].tolist() == [
-        False,
-        True,
-        False,
-        True,
-    ]
+    weak = Truth.from_anndata(make_expression(seed=3, effect=0.0), mode="paper")
+    table = comparison.paper_scores(weak)
+    assert table.loc[table["metric"] == "pearson_delta_degs", "value"].isna().all()
+    assert table.loc[table["metric"] == "wmse", "value"].notna().all()
 
 
-def test_models_stand_between_the_baselines_and_may_predict_some_perturbations_only(inputs):
-    stats, halves, _, _ = inputs
-    perfect = stats.mean.copy()
+def test_models_stand_between_the_baselines_and_may_predict_some_perturbations_only(truth, scores):
+    perfect = truth.statistics.mean.copy()
     perfect[4:] = np.nan
-    scores = comparison.baseline_scores(*inputs, predictions={"oracle": perfect, "half": halves[0].mean})
-    assert list(dict.fromkeys(scores["predictor"]))[2:] == ["additive", "oracle", "half", "technical_duplicate"]
-    oracle = scores[scores["predictor"] == "oracle"]
-    assert list(dict.fromkeys(oracle["perturbation"])) == stats.labels[:4].tolist()
+    duplicate = truth.target(0, half=True).duplicate
+    models = [Predictor("oracle", lambda target: perfect), Predictor("half", lambda target: duplicate)]
+    table = comparison.paper_scores(truth, models)
+    assert list(dict.fromkeys(table["predictor"]))[2:] == ["additive", "oracle", "half", "technical_duplicate"]
+    oracle = table[table["predictor"] == "oracle"]
+    assert list(dict.fromkeys(oracle["perturbation"])) == truth.labels[:4].tolist()
     assert oracle.loc[oracle["metric"] == "r2_delta", "value"].tolist() == pytest.approx([1] * 4)
     assert oracle.loc[oracle["metric"] == "wmse", "value"].tolist() == [0] * 4
-    baselines = comparison.baseline_scores(*inputs)
-    own = scores[~scores["predictor"].isin(["oracle", "half"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(own, baselines)
+    own = table[~table["predictor"].isin(["oracle", "half"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, scores)
 
 
-def test_what_does_not_fit_together_is_refused(inputs):
-    stats, halves, degs, weights = inputs
-    incomplete = stats.mean.copy()
+def test_a_model_that_does_not_fit_is_refused_by_name(truth):
+    incomplete = truth.statistics.mean.copy()
     incomplete[2, 5:8] = np.nan
-    reordered = stats.select(genes=stats.genes[::-1])
-    for arguments, predictions, message in (
-        (inputs, {"m": stats.mean[:, 1:]}, r"predictions of 'm' have shape \(9, 59\); expected \(9, 60\)"),
-        (inputs, {"m": incomplete}, f"'m' predicts NaN for 3 of 60 genes of '{stats.labels[2]}'"),
-        (inputs, {"additive": stats.mean}, "additive is the name of a baseline"),
-        ((stats, (halves[0], reordered), degs, weights), None, "genes of the second half"),
-        ((stats, halves, deg_scores(stats.select(labels=stats.labels[1:])), weights), None, "labels of DEG scores"),
+    for prediction, said in (
+        (truth.statistics.mean[:, 1:], ("m", (9, 59), (9, 60))),
+        (incomplete, ("m", 3, 60, truth.labels[2])),
     ):
-        with pytest.raises(InputError, match=message):
-            comparison.baseline_scores(*arguments, predictions=predictions)
+        with pytest.raises(InputError, match=naming(*said)):
+            comparison.paper_scores(truth, [Predictor("m", lambda target, prediction=prediction: prediction)])
 
 
 def test_without_combinations_there_is_no_additive_baseline():
     cells = make_expression(seed=3)
     cells = cells[cells.obs["condition"] != "P0+P1"].copy()
-    stats = PerturbationStatistics.from_anndata(cells)
-    degs = deg_scores(stats)
-    scores = comparison.baseline_scores(stats, technical_duplicate(cells), degs, deg_weights(degs))
-    assert "additive" not in set(scores["predictor"])
+    assert "additive" not in set(comparison.paper_scores(Truth.from_anndata(cells, mode="paper"))["predictor"])
 
 
 def test_summary_counts_what_is_undefined():
@@ -170,13 +145,11 @@ def test_summary_counts_what_is_undefined():
     assert np.isnan(second["median"])
 
 
-def test_strength_table_takes_the_duplicates_weighted_r2(inputs):
-    stats, _, degs, _ = inputs
-    scores = comparison.baseline_scores(*inputs)
-    strength = comparison.strength_table(stats, scores).set_index("perturbation")
-    assert strength.loc[stats.labels, "n_cells"].tolist() == stats.n_cells.tolist()
-    assert strength.loc[stats.labels, "n_degs"].tolist() == degs.n_degs.tolist()
-    for label in stats.labels:
+def test_strength_table_takes_the_duplicates_weighted_r2(truth, scores, n_degs):
+    strength = comparison.strength_table(truth.statistics, scores).set_index("perturbation")
+    assert strength.loc[truth.labels, "n_cells"].tolist() == truth.statistics.n_cells.tolist()
+    assert strength.loc[truth.labels, "n_degs"].tolist() == n_degs.tolist()
+    for label in truth.labels:
         expected = value(scores, label, "technical_duplicate", "weighted_r2_delta")
         assert strength.loc[label, "weighted_r2_delta"] == expected
 
@@ -206,6 +179,9 @@ def test_perturbations_with_equally_many_degs_share_a_group_and_empty_groups_are
     assert ranges.loc[2, ["fewest_degs", "most_degs"]].tolist() == [4, 4]
     everything = comparison.deg_groups([3, 3, 3])
     assert list(everything) == ["0-25 %"] * 3
+    # What is unknown is in no group, and moves no quantile.
+    unknown = comparison.deg_groups([*n_degs, np.nan])
+    assert list(unknown[:-1]) == list(strength["deg_group"]) and pd.isna(unknown[-1])
 
 
 def test_spread_goes_from_the_weakest_to_the_strongest_whatever_the_order():
@@ -222,33 +198,31 @@ def test_examples_are_the_papers_that_are_there_and_others_spread_over_strength(
     assert comparison.example_labels(strength) == list(comparison.PAPER_EXAMPLES)
     lacking = pd.DataFrame({"perturbation": ["MRPL23", "A", "B", "C", "D", "E"], "n_degs": [5, 0, 3, 9, 7, 2]})
     assert comparison.example_labels(lacking) == ["MRPL23", "B", "D", "C"]
-    assert "A" in comparison.example_labels(lacking.assign(n_degs=[1, 0, 1, 2, 2, 1]))
+    # Fewer than three DEGs, over which nothing correlates, unless there are no others.
+    assert "A" in comparison.example_labels(lacking.assign(n_degs=[1, 0, 3, 2, 2, 1]))
 
 
-def test_agreement_of_the_halves_over_all_genes_is_the_duplicates_score(inputs):
-    stats, _, degs, _ = inputs
-    scores = comparison.baseline_scores(*inputs)
-    genes = comparison.duplicate_genes(*inputs, ["P2", "P0"])
-    assert genes["is_deg"].sum() == degs.n_degs[stats.labels.get_indexer(["P2", "P0"])].sum()
+def test_agreement_of_the_halves_over_all_genes_is_the_duplicates_score(truth, scores, n_degs):
+    genes = comparison.duplicate_genes(truth, ["P2", "P0"])
+    assert genes["is_deg"].sum() == n_degs[["P2", "P0"]].sum()
     agreement = comparison.duplicate_agreement(genes)
     assert agreement["perturbation"].tolist() == ["P2", "P2", "P0", "P0"]
     overall, of_degs = agreement.iloc[0], agreement.iloc[1]
     for column, metric in (("r2", "r2_delta"), ("weighted_r2", "weighted_r2_delta"), ("pearson", "pearson_delta")):
         assert overall[column] == pytest.approx(value(scores, "P2", "technical_duplicate", metric))
     assert of_degs["pearson"] == pytest.approx(value(scores, "P2", "technical_duplicate", "pearson_delta_degs"))
-    assert (overall["n_genes"], of_degs["n_genes"]) == (60, degs.n_degs[stats.labels.get_loc("P2")])
+    assert (overall["n_genes"], of_degs["n_genes"]) == (60, n_degs["P2"])
 
     alone = comparison.duplicate_agreement(genes.assign(is_deg=False))
     assert alone.loc[alone["genes"] == "DEGs", ["r2", "weighted_r2", "pearson"]].isna().all(axis=None)
     assert alone.loc[alone["genes"] == "DEGs", "n_genes"].tolist() == [0, 0]
 
 
-def test_weighting_brings_the_duplicate_to_the_top_on_real_data(real_expression):
-    stats = PerturbationStatistics.from_anndata(real_expression)
-    degs = deg_scores(stats)
-    scores = comparison.baseline_scores(stats, technical_duplicate(real_expression), degs, deg_weights(degs))
-    summary = comparison.summarise(scores).set_index(["metric", "predictor"])
-    assert (summary["n"] + summary["n_undefined"])["mse", "control_mean"] == len(stats.labels)
+def test_weighting_brings_the_duplicate_to_the_top_on_a_screen(screen_expression):
+    truth = Truth.from_anndata(screen_expression, mode="paper")
+    summary = comparison.summarise(comparison.paper_scores(truth)).set_index(["metric", "predictor"])
+    n_labels = len(PerturbationStatistics.from_anndata(screen_expression).labels)
+    assert (summary["n"] + summary["n_undefined"])["mse", "control_mean"] == n_labels
     median = summary["median"]
     # Section 4.4: without weights the mean of all perturbed cells beats half of the cells themselves.
     assert median["mse", "perturbed_mean"] < median["mse", "technical_duplicate"]

@@ -2,16 +2,18 @@
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from examples import make_expression, write_counts
+from examples import make_paper_truth, write_counts
+from messages import naming
 from scipy import stats as scipy_stats
 
-from diversity_by_design import PerturbationStatistics, cli, datasets, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import PerturbationStatistics, Truth, cli, datasets
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper import comparison
@@ -24,11 +26,13 @@ CLAIMS = pd.read_csv(ROOT / "analyses" / "paper_reference" / "claims.csv")
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    cells = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
-    stats = PerturbationStatistics.from_anndata(cells)
-    degs = deg_scores(stats)
-    return stats, technical_duplicate(cells, seed=1), degs, deg_weights(degs)
+def truth() -> Truth:
+    return make_paper_truth()
+
+
+@pytest.fixture(scope="module")
+def stats(truth) -> PerturbationStatistics:
+    return truth.statistics
 
 
 def shrunken(stats, share, loss="mse", seed=0, labels=None) -> Prediction:
@@ -41,16 +45,15 @@ def shrunken(stats, share, loss="mse", seed=0, labels=None) -> Prediction:
 
 
 @pytest.fixture(scope="module")
-def predictions(inputs):
-    stats = inputs[0]
+def predictions(stats):
     # MSE collapses, WMSE less so; the second seed is further from the mean.
     shares = {("mse", 0): 0.1, ("mse", 1): 0.3, ("wmse", 0): 0.6, ("wmse", 1): 0.8}
     return [shrunken(stats, share, *key) for key, share in shares.items()]
 
 
 @pytest.fixture(scope="module")
-def seed_scores(inputs, predictions):
-    return models.seed_scores(*inputs, predictions)
+def seed_scores(truth, predictions):
+    return models.seed_scores(truth, predictions)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,7 @@ def tidy(columns: dict[str, list[float]], metric: str = "wmse") -> pd.DataFrame:
     ).assign(metric=metric)
 
 
-def test_scores_are_told_apart_by_loss_and_seed(inputs, predictions, seed_scores):
-    stats = inputs[0]
+def test_scores_are_told_apart_by_loss_and_seed(stats, predictions, seed_scores):
     order = ["control_mean", "perturbed_mean", "additive", "gears_mse", "gears_wmse", "technical_duplicate"]
     assert list(dict.fromkeys(seed_scores["predictor"])) == order
     model = seed_scores["predictor"].str.startswith("gears_")
@@ -81,9 +83,10 @@ def test_scores_are_told_apart_by_loss_and_seed(inputs, predictions, seed_scores
     assert values(one, "gears_wmse", "mse")[stats.labels].to_numpy() == pytest.approx(expected, rel=1e-6)
 
 
-def test_without_models_nothing_changes(inputs):
-    averaged = models.mean_over_seeds(models.seed_scores(*inputs, []))
-    pd.testing.assert_frame_equal(averaged, comparison.baseline_scores(*inputs), check_exact=True)
+def test_without_models_nothing_changes(truth):
+    averaged = models.mean_over_seeds(models.seed_scores(truth, []))
+    expected = comparison.paper_scores(truth).drop(columns="seed")
+    pd.testing.assert_frame_equal(averaged, expected, check_exact=True)
 
 
 def test_a_perturbations_score_is_the_mean_over_seeds_or_undefined_with_any_of_them(seed_scores, scores):
@@ -128,10 +131,8 @@ def test_paired_tests_are_scipys_on_the_pairs_that_are_defined():
     rng = np.random.default_rng(0)
     one, other = rng.lognormal(size=(2, 20))
     other[3] = np.nan
-    table = models.paired_tests(
-        tidy({"gears_mse": list(one), "gears_wmse": list(other)}), [("gears_mse", "gears_wmse")]
-    )
-    assert table["metric"].tolist() == list(comparison.METRICS)
+    table = models.pair_tests(tidy({"gears_mse": list(one), "gears_wmse": list(other)}), [("gears_mse", "gears_wmse")])
+    assert table["metric"].tolist() == list(comparison.METRICS_OF_FIGURE_6)
     row = table.set_index("metric").loc["wmse"]
     used = np.delete(np.arange(20), 3)
     t = scipy_stats.ttest_rel(other[used], one[used])
@@ -140,8 +141,10 @@ def test_paired_tests_are_scipys_on_the_pairs_that_are_defined():
     assert (row["n"], row["n_undefined"]) == (19, 1)
     assert row["mean_difference"] == pytest.approx((other[used] - one[used]).mean())
     assert row["ratio_of_medians"] == pytest.approx(np.median(one[used]) / np.median(other[used]))
-    # Metrics without any score are rows without numbers.
+    # Metrics without any score are rows without numbers, and do not count for the adjustment.
     assert table.set_index("metric").loc["mse", "n"] == 0
+    assert row[["t_holm", "wilcoxon_holm"]].tolist() == row[["t_p", "wilcoxon_p"]].tolist()
+    assert table["t_holm"].count() == 1
 
 
 @pytest.mark.parametrize(
@@ -154,10 +157,20 @@ def test_paired_tests_are_scipys_on_the_pairs_that_are_defined():
     ],
 )
 def test_no_test_without_pairs_or_differences(one, other, t_defined, wilcoxon_defined):
-    row = models.paired_tests(tidy({"a": one, "b": other}), [("a", "b")]).set_index("metric").loc["wmse"]
+    row = models.pair_tests(tidy({"a": one, "b": other}), [("a", "b")]).set_index("metric").loc["wmse"]
     assert np.isfinite(row["t"]) == t_defined == np.isfinite(row["t_p"])
     assert np.isfinite(row["wilcoxon_p"]) == wilcoxon_defined
     assert row["n"] == len(one)
+
+
+def test_p_values_are_adjusted_over_the_table(scores):
+    table = models.model_tests(scores)
+    for test in ("t", "wilcoxon"):
+        p = table[f"{test}_p"].to_numpy()
+        order = np.argsort(p)[: np.isfinite(p).sum()]
+        expected = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)).clip(max=1)
+        np.testing.assert_allclose(table[f"{test}_holm"].to_numpy()[order], expected)
+        assert table[f"{test}_holm"].count() == len(order) > 10
 
 
 def test_pairs_are_those_of_which_both_are_there(scores):
@@ -180,15 +193,14 @@ def test_groups_are_tested_apart_and_small_ones_not():
     assert found.loc["strong", "median_second"] == 9
 
 
-def test_variance_of_a_shrunken_truth_is_shrunken_squared(inputs, predictions):
-    stats, halves, *_ = inputs
+def test_variance_of_a_shrunken_truth_is_shrunken_squared(truth, stats, predictions):
     labels = stats.labels[:7]
-    profiles = models.variance_profiles(stats, halves, predictions, labels, n_top=10)
-    truth = stats.mean[:7].var(axis=0, ddof=1)
+    profiles = models.variance_profiles(truth, predictions, labels, n_top=10)
+    variances = stats.mean[:7].var(axis=0, ddof=1)
     own = profiles[profiles["predictor"] == "truth"]
-    assert own["variance"].tolist() == pytest.approx(sorted(truth, reverse=True)[:10])
+    assert own["variance"].tolist() == pytest.approx(sorted(variances, reverse=True)[:10])
     assert own["rank"].tolist() == list(range(1, 11))
-    assert own["gene"].tolist() == stats.genes[np.argsort(-truth)[:10]].tolist()
+    assert own["gene"].tolist() == stats.genes[np.argsort(-variances)[:10]].tolist()
     # All are of the same genes in the same order.
     assert (profiles.groupby("rank")["gene"].nunique() == 1).all()
 
@@ -200,24 +212,23 @@ def test_variance_of_a_shrunken_truth_is_shrunken_squared(inputs, predictions):
     mean = ratios[ratios["predictor"] == "gears_mse"]["mean_ratio"]
     assert mean.tolist() == pytest.approx([0.05, 0.05], rel=1e-3)
     assert ratios.loc[ratios["predictor"] == "truth", "ratio"].tolist() == [1]
-    duplicate = halves[0].mean[:7].var(axis=0, ddof=1)[np.argsort(-truth)[:10]]
+    half = truth.target(0, half=True).duplicate
+    duplicate = half[:7].var(axis=0, ddof=1)[np.argsort(-variances)[:10]]
     expected = np.median(duplicate) / np.median(own["variance"])
     assert ratios.loc[ratios["predictor"] == "technical_duplicate", "ratio"].tolist() == pytest.approx([expected])
 
 
-def test_all_genes_are_ranked_where_there_are_fewer_and_one_perturbation_has_no_variance(inputs, predictions):
-    stats, halves, *_ = inputs
-    assert models.variance_profiles(stats, halves, predictions, stats.labels)["rank"].max() == len(stats.genes)
-    with pytest.raises(InputError, match="variance over 1 perturbation"):
-        models.variance_profiles(stats, halves, predictions, stats.labels[:1])
+def test_all_genes_are_ranked_where_there_are_fewer_and_one_perturbation_has_no_variance(truth, predictions):
+    assert models.variance_profiles(truth, predictions, truth.labels)["rank"].max() == len(truth.genes)
+    with pytest.raises(InputError, match=naming(1, 2)):
+        models.variance_profiles(truth, predictions, truth.labels[:1])
 
 
-def test_dose_goes_from_mse_to_powers_of_wmse(inputs):
-    stats, halves, *_ = inputs
+def test_dose_goes_from_mse_to_powers_of_wmse(truth, stats):
     shares = {"gears": 0.4, "mse": 0.1, "wmse": 0.6, "wmse_all_cells": 0.6, "wmse^0.5": 0.4, "wmse^2": 0.9}
     found = [shrunken(stats, share, loss) for loss, share in shares.items()]
-    medians = models.seed_medians(models.seed_scores(*inputs, found))
-    ratios = models.variance_ratios(models.variance_profiles(stats, halves, found, stats.labels), 9)
+    medians = models.seed_medians(models.seed_scores(truth, found))
+    ratios = models.variance_ratios(models.variance_profiles(truth, found, stats.labels), 9)
     dose = models.loss_dose(medians, ratios)
     ratio = dose[dose["metric"] == "variance_ratio"]
     assert ratio["power"].tolist() == [0, 0.5, 1, 2]
@@ -230,14 +241,13 @@ def test_dose_goes_from_mse_to_powers_of_wmse(inputs):
     assert models.loss_dose(medians[medians["loss"].isin(two)], ratios[ratios["predictor"].isin(predictors)]).empty
 
 
-def test_one_model_under_two_names_counts_once_in_the_dose(inputs):
-    stats, halves, *_ = inputs
+def test_one_model_under_two_names_counts_once_in_the_dose(truth, stats):
     # The second name's share is another one, to be told from the first's.
     shares = {("mse", 0): 0.1, ("wmse^0", 0): 0.2, ("wmse^0", 1): 0.3, ("wmse^0.5", 0): 0.4}
     shares |= {("wmse^1", 0): 0.5, ("wmse", 0): 0.6}
     found = [shrunken(stats, share, *key) for key, share in shares.items()]
-    medians = models.seed_medians(models.seed_scores(*inputs, found))
-    ratios = models.variance_ratios(models.variance_profiles(stats, halves, found, stats.labels), 9)
+    medians = models.seed_medians(models.seed_scores(truth, found))
+    ratios = models.variance_ratios(models.variance_profiles(truth, found, stats.labels), 9)
     dose = models.loss_dose(medians, ratios)
     expected = [("mse", 0), ("wmse^0", 1), ("wmse^0.5", 0), ("wmse", 0)]
     for metric, rows in dose.groupby("metric"):
@@ -252,16 +262,15 @@ def test_one_model_under_two_names_counts_once_in_the_dose(inputs):
     assert models.loss_dose(medians[medians["loss"].isin(few)], models_of_few).empty
 
 
-def evidence_of(inputs, scores, ratios) -> Evidence:
-    strength = comparison.strength_table(inputs[0], scores)
+def evidence_of(stats, scores, ratios) -> Evidence:
+    strength = comparison.strength_table(stats, scores)
     return Evidence(scores.merge(strength[["perturbation", "deg_group"]], on="perturbation"), ratios)
 
 
 @pytest.fixture(scope="module")
-def evidence(inputs, scores, predictions):
-    stats, halves, *_ = inputs
-    profiles = models.variance_profiles(stats, halves, predictions, stats.labels)
-    return evidence_of(inputs, scores, models.variance_ratios(profiles, 9))
+def evidence(truth, stats, scores, predictions):
+    profiles = models.variance_profiles(truth, predictions, stats.labels)
+    return evidence_of(stats, scores, models.variance_ratios(profiles, 9))
 
 
 def test_claims_are_judged_by_their_direction(evidence, scores):
@@ -278,34 +287,31 @@ def test_claims_are_judged_by_their_direction(evidence, scores):
     assert found.loc["null_not_positive", "holds"] and found.loc["null_not_positive", "ours"] <= 0
     assert found.loc["weighted_metrics", ["ours", "holds"]].tolist() == [2, True]
     assert found.loc["variances_closer", "ours"] == pytest.approx(np.log2(0.5 / 0.05), rel=1e-3)
-    assert found.loc["wmse_reduction", "note"].startswith("ratio of medians; ratio of means ")
-    assert "another data set" not in found.loc["wmse_reduction", "note"]
+    means = scores.groupby(["metric", "predictor"])["value"].mean()
+    assert f"{means['wmse', 'gears_mse'] / means['wmse', 'gears_wmse']:.3g}" in found.loc["wmse_reduction", "note"]
+    assert "another" not in found.loc["wmse_reduction", "note"]
 
 
 def test_claims_that_cannot_be_judged_are_left_open(evidence):
     found = check_claims(CLAIMS, evidence, dataset="own", task="combinations").set_index(CLAIMS["key"])
     # There is no GEARS with its own loss, and the others are about the other task.
-    assert found.loc["own_loss_and_null", "note"] == "not at hand: gears_gears"
+    assert "gears_gears" in found.loc["own_loss_and_null", "note"]
     assert found.loc["own_loss_and_null", ["ours", "holds"]].isna().all()
     assert pd.isna(found.loc["strongest_and_null", "holds"])
-    assert "about the task 'unseen', ours is 'combinations'" in found.loc["strongest_and_null", "note"]
-    assert "another data set than the paper's" in found.loc["wmse_reduction", "note"]
+    assert re.search(naming("unseen", "combinations"), found.loc["strongest_and_null", "note"])
+    assert "another" in found.loc["wmse_reduction", "note"]
     unseen = check_claims(CLAIMS, evidence, dataset="own", task="unseen").set_index(CLAIMS["key"])
     assert pd.isna(unseen.loc["wmse_reduction", "holds"]) and np.isfinite(unseen.loc["wmse_reduction", "ours"])
     # One perturbation is in the top 5 %.
     assert pd.isna(unseen.loc["strongest_and_null", "holds"])
-    assert (
-        unseen.loc["strongest_and_null", "note"]
-        == "1 perturbation(s); another data set than the paper's; too few to tell"
-    )
+    assert re.search(naming(1), unseen.loc["strongest_and_null", "note"])
 
 
-def test_a_claim_does_not_hold_where_the_numbers_say_the_opposite(inputs):
-    stats, halves, *_ = inputs
+def test_a_claim_does_not_hold_where_the_numbers_say_the_opposite(truth, stats):
     reverse = [shrunken(stats, 0.8, "mse"), shrunken(stats, 0.2, "wmse"), shrunken(stats, 0.5, "gears")]
-    scores = models.mean_over_seeds(models.seed_scores(*inputs, reverse))
-    profiles = models.variance_profiles(stats, halves, reverse, stats.labels)
-    evidence = evidence_of(inputs, scores, models.variance_ratios(profiles, 9))
+    scores = models.mean_over_seeds(models.seed_scores(truth, reverse))
+    profiles = models.variance_profiles(truth, reverse, stats.labels)
+    evidence = evidence_of(stats, scores, models.variance_ratios(profiles, 9))
     for task, keys in (
         ("combinations", ["wmse_reduction", "weighted_r2_of_mse", "variances_closer", "weighted_metrics"]),
         ("unseen", ["own_loss_and_null"]),
@@ -322,7 +328,7 @@ def test_undefined_numbers_make_no_verdict(evidence):
 
 def test_every_claim_of_the_paper_can_be_checked_and_none_is_unknown(evidence):
     assert sorted(CLAIMS["key"]) == sorted(CHECKS)
-    with pytest.raises(InputError, match=r"no way to check the claim\(s\) magic; known are: wmse_reduction"):
+    with pytest.raises(InputError, match=naming("magic", "wmse_reduction")):
         check_claims(CLAIMS.assign(key="magic").iloc[:1], evidence, dataset="own", task="unseen")
 
 
@@ -394,7 +400,7 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     assert list(record["reads"]) == [str(FOLDER / f"gears_{loss}_seed0.h5ad") for loss in ("gears", "mse", "wmse")]
     for about in figures.values():
         assert about["caption"] and not {"nan", "nan,", "nan."} & set(about["caption"].split())
-    assert any("compared on 6 of 8 perturbations" in note for note in record["notes"])
+    assert any(re.search(naming(6, 8), note) for note in record["notes"])
     # Baselines and models are on the same perturbations, figure 7 on all.
     scores = figures["baseline_metrics"]["data"]
     counted = scores[scores["metric"] == "wmse"].groupby("predictor")["perturbation"].nunique()
@@ -404,14 +410,14 @@ def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(scr
     assert len(figures["duplicate_strength"]["data"]["relation"]) == 8
     assert "gears_wmse" in set(figures["deg_count_groups"]["data"]["scores"]["predictor"])
     assert "one seed per loss" in figures["model_comparison"]["caption"]
-    assert "predicts 1 of these perturbations only" in figures["model_comparison"]["caption"]
+    assert re.search(naming(1), figures["model_comparison"]["caption"])
 
     # A second seed and further powers: the analysis is run anew, with the dose curve.
     predict(screen, tmp_path, {("mse", 1): 0.3, ("wmse^0.5", 0): 0.3}, "unseen", lambda label: label != "P0")
     record, figures = analyse()
     assert set(figures) == {*FIGURES, "model_comparison", "loss_dose_curve"}
-    assert any("Models have different numbers of seeds" in note for note in record["notes"])
-    assert any("predict fewer perturbations than others" in note for note in record["notes"])
+    assert any("seeds" in note for note in record["notes"])
+    assert any("fewer" in note for note in record["notes"])
     spread = pd.read_csv(tmp_path / "own" / NAME / "seed_spread.csv")
     assert spread.query("loss == 'mse' and metric == 'wmse'")["seed"].tolist() == [0, 1]
     assert "0.3" in figures["loss_dose_curve"]["caption"]
@@ -425,6 +431,6 @@ def test_analysis_of_combinations_is_figure_4_and_runs_with_one_loss(screen, ana
     record, figures = analyse()
     assert papers(figures) == FIGURES | {"model_comparison": "4"}
     claims = pd.read_csv(tmp_path / "own" / NAME / "claims.csv")
-    assert claims["note"].fillna("").str.contains("not at hand: gears_mse").sum() >= 4
+    assert claims["note"].fillna("").str.contains("gears_mse").sum() >= 4
     assert "group_tests" not in {table["name"] for table in record["tables"]}
     assert "Brackets" not in figures["model_comparison"]["caption"]

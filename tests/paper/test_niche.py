@@ -11,19 +11,27 @@ from diversity_by_design.paper import niche
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    stats = PerturbationStatistics.from_anndata(make_expression(seed=3, n_labels=9, n_genes=80, effect=1.0))
-    degs = deg_scores(stats)
-    return stats, degs, deg_weights(degs)
+def stats() -> PerturbationStatistics:
+    return PerturbationStatistics.from_anndata(make_expression(seed=3, n_labels=9, n_genes=80, effect=1.0))
+
+
+@pytest.fixture(scope="module")
+def degs(stats):
+    return deg_scores(stats)
+
+
+@pytest.fixture(scope="module")
+def weights(degs):
+    return deg_weights(degs)
 
 
 def of_metric(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[table["metric"] == metric].set_index("perturbation")
 
 
-def test_errors_of_both_predictions_gene_by_gene(inputs):
-    stats, degs, weights = inputs
-    scores = niche.niche_scores(*inputs, n_top=3)
+def test_errors_of_both_predictions_gene_by_gene(stats, degs, weights):
+    scores = niche.niche_scores(stats, n_top=3)
+    assert of_metric(scores, "mse").loc[stats.labels, "n_degs"].tolist() == degs.n_degs.tolist()
     for row, label in enumerate(stats.labels):
         error = (stats.mean[row] - stats.perturbed_mean) ** 2
         rest = np.argsort(-np.abs(degs.t[row]))[3:]
@@ -39,16 +47,14 @@ def test_at_most_half_of_the_genes_become_right(n_genes, expected):
     assert niche.n_top_degs(n_genes) == expected
 
 
-def test_default_number_is_written_into_the_table(inputs):
-    assert (niche.niche_scores(*inputs)["n_top"] == 25).all()
-    stats, degs, _ = inputs
+def test_default_number_is_written_into_the_table(stats):
+    assert (niche.niche_scores(stats)["n_top"] == 25).all()
     few = stats.select(genes=stats.genes[:20])
-    degs = deg_scores(few)
-    assert (niche.niche_scores(few, degs, deg_weights(degs))["n_top"] == 10).all()
+    assert (niche.niche_scores(few)["n_top"] == 10).all()
 
 
-def test_summary_holds_the_paired_tests(inputs):
-    scores = niche.niche_scores(*inputs, n_top=5)
+def test_summary_holds_the_paired_tests(stats):
+    scores = niche.niche_scores(stats, n_top=5)
     summary = niche.niche_summary(scores).set_index("metric")
     assert summary.index.tolist() == ["mse", "wmse"]
     for metric in ("mse", "wmse"):
@@ -67,16 +73,21 @@ def test_summary_holds_the_paired_tests(inputs):
     assert np.isnan(summary.loc["mse", "fold_wilcoxon_p"])
 
 
-def test_undefined_weights_are_counted_and_leave_mse_alone(inputs):
-    stats, degs, weights = inputs
-    without = weights.copy()
-    without[4] = np.nan
-    scores = niche.niche_scores(stats, degs, without)
-    summary = niche.niche_summary(scores).set_index("metric")
+def test_undefined_errors_are_counted_and_leave_mse_alone(stats):
+    scores = niche.niche_scores(stats)
+    full = niche.niche_summary(scores).set_index("metric")
+    lacking = scores.copy()
+    undefined = (lacking["metric"] == "wmse") & (lacking["perturbation"] == stats.labels[4])
+    lacking.loc[undefined, ["perturbed_mean", "perturbed_mean_star", "fold_reduction"]] = np.nan
+    summary = niche.niche_summary(lacking).set_index("metric")
     assert summary.loc["mse", ["n", "n_undefined"]].tolist() == [9, 0]
     assert summary.loc["wmse", ["n", "n_undefined"]].tolist() == [8, 1]
-    full = niche.niche_summary(niche.niche_scores(*inputs)).set_index("metric")
     pd.testing.assert_series_equal(summary.loc["mse"], full.loc["mse"])
+
+
+def test_undefined_weights_are_counted(stats, degs, weights):
+    without = weights.copy()
+    without[4] = np.nan
     concentration = niche.weight_summary(degs, without)
     assert concentration["effective_genes"].isna().tolist() == [row == 4 for row in range(9)]
     assert concentration["degs_weight"].isna().tolist() == [row == 4 for row in range(9)]
@@ -87,8 +98,7 @@ def test_undefined_weights_are_counted_and_leave_mse_alone(inputs):
 
 def test_no_error_left_is_an_infinite_reduction():
     stats = PerturbationStatistics.from_anndata(make_expression(seed=3, n_genes=10))
-    degs = deg_scores(stats)
-    scores = niche.niche_scores(stats, degs, deg_weights(degs), n_top=10)
+    scores = niche.niche_scores(stats, n_top=10)
     assert np.isinf(scores["fold_reduction"]).all()
     summary = niche.niche_summary(scores)
     assert np.isinf(summary["fold_of_medians"]).all()
@@ -96,8 +106,10 @@ def test_no_error_left_is_an_infinite_reduction():
     assert summary["fold_wilcoxon_p"].isna().all()
 
 
-def test_tests_need_two_perturbations_and_a_difference(inputs):
-    scores = niche.niche_scores(*inputs)
+def test_tests_need_three_perturbations_and_a_difference(stats):
+    scores = niche.niche_scores(stats)
+    two = niche.niche_summary(scores[scores["perturbation"].isin(["P1", "P2"])])
+    assert two["n"].tolist() == [2, 2] and two[["t_p", "wilcoxon_p"]].isna().all(axis=None)
     one = niche.niche_summary(scores[scores["perturbation"] == "P1"])
     assert one["n"].tolist() == [1, 1]
     assert one[["t", "t_p", "wilcoxon", "wilcoxon_p", "fold_wilcoxon_p"]].isna().all(axis=None)
@@ -106,8 +118,7 @@ def test_tests_need_two_perturbations_and_a_difference(inputs):
     assert (same["fold_of_medians"] == 1).all()
 
 
-def test_concentration_of_the_weights(inputs):
-    stats, degs, weights = inputs
+def test_concentration_of_the_weights(stats, degs, weights):
     table = niche.weight_summary(degs, weights)
     assert table["perturbation"].tolist() == stats.labels.tolist()
     assert table["effective_genes"].between(1, 80).all()
@@ -119,8 +130,7 @@ def test_concentration_of_the_weights(inputs):
     assert niche.weight_summary(degs, equal)["effective_genes"].tolist() == [4.0] * 9
 
 
-def test_histograms_count_every_weight_once(inputs):
-    stats, _, weights = inputs
+def test_histograms_count_every_weight_once(stats, weights):
     histogram = niche.weight_histogram(stats.labels, weights, ["P3", "P1"])
     groups = histogram.groupby("group", sort=False)
     assert groups["count"].sum().to_dict() == {niche.OVERALL: weights.size, "P3": 80, "P1": 80}
@@ -132,9 +142,8 @@ def test_histograms_count_every_weight_once(inputs):
         assert bin_["count"] == ((own >= bin_["bin_left"]) & (own < bin_["bin_right"])).sum()
 
 
-def test_wmse_notices_the_top_degs_more_than_mse_on_real_data(real_expression):
-    stats = PerturbationStatistics.from_anndata(real_expression)
-    degs = deg_scores(stats)
-    summary = niche.niche_summary(niche.niche_scores(stats, degs, deg_weights(degs))).set_index("metric")
+def test_wmse_notices_the_top_degs_more_than_mse_on_a_screen(screen_expression):
+    stats = PerturbationStatistics.from_anndata(screen_expression)
+    summary = niche.niche_summary(niche.niche_scores(stats)).set_index("metric")
     assert summary.loc["wmse", "fold_of_medians"] > 5 * summary.loc["mse", "fold_of_medians"]
     assert summary.loc["wmse", "fold_wilcoxon_p"] < 1e-4

@@ -5,12 +5,15 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from examples import make_expression
+from messages import naming
+from scipy import stats
 
 from diversity_by_design import metrics
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper import sweeps
-from diversity_by_design.paper.correlations import correlation, table_3
+from diversity_by_design.paper.correlations import sweep_correlations, table_3
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +158,13 @@ def test_scores_are_the_metrics_on_the_genes_used(data):
 
 
 def test_unknown_sweep(data):
-    with pytest.raises(InputError, match="no sweep called 'alpha'; there are: epsilon, g"):
+    with pytest.raises(InputError, match=naming("alpha", "epsilon", "g", "mu_l")):
         sweeps.run_sweep("alpha", data)
+
+
+def one(sweep: pd.DataFrame, column: str) -> pd.Series:
+    [parameter] = sweep["parameter"].unique()
+    return sweep_correlations({parameter: sweep}, [column]).iloc[0]
 
 
 class TestCorrelations:
@@ -164,8 +172,8 @@ class TestCorrelations:
         sweep = pd.DataFrame(
             {"parameter": "g", "value": [2, 4, 8, 16], "perturbation": "A", "score": [1.0, 2.0, 3.0, 4.0]}
         )
-        assert correlation(sweep, "score")[0] == pytest.approx(1)
-        linear = correlation(sweep.assign(parameter="beta"), "score")[0]
+        assert one(sweep, "score")["r"] == pytest.approx(1)
+        linear = one(sweep.assign(parameter="beta"), "score")["r"]
         assert linear == pytest.approx(np.corrcoef(sweep["value"], sweep["score"])[0, 1])
 
     def test_undefined_points_and_constants(self):
@@ -173,20 +181,41 @@ class TestCorrelations:
             {"parameter": "beta", "value": [0, 1, 2, 0, 1, 2], "perturbation": list("AAABBB"),
              "score": [np.nan, 1, 2, np.nan, 1, 2], "constant": [1.0, 1, 1, 5, 5, 5]}
         )  # fmt: skip
-        r, _, n = correlation(sweep, "score")
-        assert (r, n) == (pytest.approx(1), 4)
-        assert np.isnan(correlation(sweep, "constant")[0])
+        found = one(sweep, "score")
+        assert (found["r"], found["n"]) == (pytest.approx(1), 4)
+        # What differs between perturbations only does not move with the parameter.
+        assert one(sweep, "constant")[["r", "low", "high"]].isna().all()
+
+    def test_perturbations_are_resampled_with_all_their_settings(self, data):
+        sweep = sweeps.run_sweep("beta", data)
+        found = one(sweep, "pearson_delta_all")
+        assert found["low"] < found["r"] < found["high"]
+        rows = dict(list(sweep.groupby("perturbation")))
+        names = sorted(rows)
+        rng = np.random.default_rng(np.random.SeedSequence(0))
+        values = []
+        for start in range(0, 1000, 64):
+            for drawn in rng.integers(len(names), size=(min(64, 1000 - start), len(names))):
+                chosen = pd.concat([rows[names[unit]] for unit in drawn])
+                defined = chosen.dropna(subset="pearson_delta_all")
+                values.append(stats.pearsonr(defined["value"], defined["pearson_delta_all"]).statistic)
+        low, high = np.quantile(values, [0.025, 0.975])
+        assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
 
     @pytest.mark.parametrize(("dataset", "compared_with"), [("replogle22", "replogle22"), ("mine", "norman19")])
     def test_table_3_beside_the_paper(self, data, dataset, compared_with):
-        from conftest import ROOT
-
         paper = pd.read_csv(ROOT / "analyses" / "paper_reference" / "correlations.csv")
         tables = {parameter: sweeps.run_sweep(parameter, data) for parameter in ("beta", "n_0")}
-        table = table_3(tables, dataset, paper).set_index(["metric", "parameter"])
-        assert list(table.columns[:3]) == ["ours", "paper", "n"]
+        ours = sweep_correlations(tables, ["pearson_delta_all", "mse_all", "wmse"])
+        assert ours[["parameter", "column"]].values.tolist() == [
+            [parameter, column] for parameter in tables for column in ("pearson_delta_all", "mse_all", "wmse")
+        ]
+        table = table_3(ours, dataset, paper).set_index(["metric", "parameter"])
+        assert list(table.columns[:5]) == ["ours", "low", "high", "paper", "n"]
+        assert len(table) == 4
         beta = table.loc[("pearson_delta", "beta")]
         assert beta["paper"] == {"replogle22": 0.58, "norman19": 0.63}[compared_with]
         assert beta["paper_dataset"] == compared_with
-        assert beta["ours"] == pytest.approx(correlation(tables["beta"], "pearson_delta_all")[0])
-        assert table.loc[("mse", "n_0")][["ours", "paper"]].isna().all()
+        expected = one(tables["beta"], "pearson_delta_all")[["r", "low", "high"]].tolist()
+        assert beta[["ours", "low", "high"]].tolist() == pytest.approx(expected)
+        assert table.loc[("mse", "n_0")][["ours", "low", "high", "paper"]].isna().all()

@@ -6,6 +6,7 @@ import numpy as np
 import numpy_simulator
 import pandas as pd
 import pytest
+from messages import naming
 from scipy import stats
 
 import diversity_by_design as dbd
@@ -139,7 +140,7 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(parameters, config):
     np.testing.assert_allclose(first.sum_sq + second.sum_sq, whole.sum_sq, rtol=1e-12)
     for part in (first, second):
         np.testing.assert_array_equal(part.control_sum, whole.control_sum)
-    with pytest.raises(InputError, match="16 cells of a perturbation cannot be split into 17 parts"):
+    with pytest.raises(InputError, match=naming(16, 17)):
         simulate_statistics(SMALL, parameters, 5, parts=17)
 
 
@@ -183,21 +184,21 @@ def test_cells_can_be_written_and_read(parameters, tmp_path):
 
 
 def test_bad_input(parameters):
-    with pytest.raises(InputError, match="1500.*1501|1501.*1500|1,500.*1,501|1,501.*1,500"):
+    with pytest.raises(InputError, match="1,?500"):
         simulate(replace(SMALL, g=1501), parameters)
-    with pytest.raises(InputError, match="device is 'gpu'; it must be one of 'cpu', 'cuda'"):
+    with pytest.raises(InputError, match=naming("device", "gpu", "cpu", "cuda")):
         simulate(SMALL, parameters, device="gpu")
-    with pytest.raises(InputError, match="lower mu_l"):
+    with pytest.raises(InputError, match=naming("mu_l", 30.0)):
         simulate(replace(SMALL, mu_l=30.0), parameters)
     extreme = GeneParameters(["a"], [3.0], [3.0], [1e-310])
-    with pytest.raises(InputError, match="counts of more than 32 bits"):
+    with pytest.raises(InputError, match=naming("a", 32)):
         simulate(SimulationConfig(g=1, n_0=5, n_p=5, k=2), extreme)
-    for seed, error in ((None, InputError), (1.5, InputError), (-1, InputError)):
-        with pytest.raises(error, match=f"seed is {seed}"):
+    for seed in (None, 1.5, -1):
+        with pytest.raises(InputError, match=naming("seed", seed, 0)):
             simulate(SMALL, parameters, seed)
-    with pytest.raises(InputError, match="expected a SimulationConfig, got a dict"):
+    with pytest.raises(InputError, match=naming("SimulationConfig", "dict")):
         simulate({}, parameters)
-    with pytest.raises(InputError, match="expected a GeneParameters, got a DataFrame"):
+    with pytest.raises(InputError, match=naming("GeneParameters", "DataFrame")):
         simulate(SMALL, parameters.table)
 
 

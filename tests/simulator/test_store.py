@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from messages import naming
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.store import open_store
@@ -134,7 +135,7 @@ def test_other_settings_are_refused(path):
         pass
     assert path.read_bytes() == content
     with (
-        pytest.raises(InputError, match="columns: .*'mse'.* there, .*'mae'.* now"),
+        pytest.raises(InputError, match=naming("columns", "mse", "mae")),
         open_store(path, {**SCHEMA, "mae": float}, SETTINGS),
     ):
         pass

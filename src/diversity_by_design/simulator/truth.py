@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, whole_number
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.parameters import GeneParameters
 
@@ -86,26 +85,9 @@ class Truth:
     n_clipped: int
 
 
-def checked_seed(seed: int) -> int:
-    """Return a seed that is a whole number of at least 0; anything else could not be given again, or is a mistake.
-
-    Raises
-    ------
-    InputError
-        It is something else.
-    """
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise InputError(f"seed is {seed!r}; it must be a whole number of at least 0") from None
-    if number < 0:
-        raise InputError(f"seed is {number}; it must be at least 0")
-    return number
-
-
 def child(seed: int | np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     """Seed that depends on `seed` and the numbers of `key` alone (unlike `spawn`, which counts its calls)."""
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(checked_seed(seed))
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(whole_number(seed, "seed", 0))
     return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 

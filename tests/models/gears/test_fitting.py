@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from messages import naming
 from scipy import sparse
 
 from diversity_by_design.errors import InputError
@@ -229,19 +230,19 @@ def test_checkpoint_of_another_training_is_refused_and_stays(cells, split, tmp_p
     checkpoint = tmp_path / "checkpoint.safetensors"
     dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
     before = checkpoint.read_bytes()
-    with pytest.raises(InputError, match=r"another training: data is '\w+' there and '\w+' here"):
+    with pytest.raises(InputError, match=naming(checkpoint, "data")):
         dbd.gears.fit(
             screen(seed=1), split, ontology(), coexpression=ring(list(cells.var_names)), checkpoint=checkpoint, **SMALL
         )
-    with pytest.raises(InputError, match=r"another training: learning_rate is 0.001 there and 0.01 here"):
+    with pytest.raises(InputError, match=naming(checkpoint, "learning_rate", 0.001, 0.01)):
         dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, learning_rate=0.01, **SMALL)
     assert checkpoint.read_bytes() == before
     saved = tmp_path / "saved"
     dbd.gears.fit(cells, split, ontology(), **SMALL).save(saved)
-    with pytest.raises(InputError, match="is no checkpoint of a training"):
+    with pytest.raises(InputError, match=naming(saved)):
         dbd.gears.fit(cells, split, ontology(), checkpoint=saved, **SMALL)
     (tmp_path / "damaged").write_bytes(before[:100])
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=naming(tmp_path / "damaged")):
         dbd.gears.fit(cells, split, ontology(), checkpoint=tmp_path / "damaged", **SMALL)
 
 
@@ -252,7 +253,7 @@ def test_loss_that_is_not_finite_stops_and_names_step_and_perturbation(cells, sp
     before = checkpoint.read_bytes()
     label = split.labels("train")[0]
     options = {**SMALL, "learning_rate": 1e30}
-    with pytest.raises(NotFiniteError, match=r"epoch 1, step \d+, for cells of .*; there is no checkpoint yet"):
+    with pytest.raises(NotFiniteError, match=r"epoch 1, step \d+, "):
         dbd.gears.fit(cells, split, ontology(), **options)
     from diversity_by_design.models.gears import fitting
 
@@ -270,9 +271,7 @@ def test_loss_that_is_not_finite_stops_and_names_step_and_perturbation(cells, sp
     build = fitting.build_loss
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "build_loss", lambda *args, **kwargs: Broken(build(*args, **kwargs)))
-        with pytest.raises(
-            NotFiniteError, match=rf"epoch 2, step \d+, for cells of {label}; the checkpoint of epoch 1"
-        ):
+        with pytest.raises(NotFiniteError, match=naming("epoch 2", "step", label, "epoch 1")):
             dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
     assert checkpoint.read_bytes() == before
 
@@ -300,9 +299,7 @@ def test_a_last_step_that_breaks_the_model_is_noticed_and_not_kept(cells, split,
     build = fitting.build_loss
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "build_loss", lambda *args, **kwargs: Broken(build(*args, **kwargs)))
-        with pytest.raises(
-            NotFiniteError, match=r"validation_mse.* not finite after epoch 2; the checkpoint of epoch 1"
-        ):
+        with pytest.raises(NotFiniteError, match=naming("validation_mse", "epoch 2", "epoch 1")):
             dbd.gears.fit(cells, split, ontology(), checkpoint=checkpoint, **SMALL)
     arrays, about = read_arrays(checkpoint)
     assert len(about["history"]) == 1 and all(np.isfinite(value).all() for value in arrays.values())
@@ -341,7 +338,7 @@ def test_without_a_graph_only_genes_of_training_perturbations_are_predicted(cell
     model = dbd.gears.fit(cells, split, **SMALL)
     assert np.isfinite(model.predict(split.labels("test")).to_numpy()).all()
     unseen = dbd.gears.make_splits("unseen", SINGLES, seed=0)[0]
-    with pytest.raises(InputError, match="in no training perturbation; GEARS predicts no unseen .* ontology"):
+    with pytest.raises(InputError, match=naming("graph", unseen.labels("test")[0])):
         dbd.gears.fit(cells, unseen, **SMALL)
 
 
@@ -351,18 +348,18 @@ def test_a_file_with_another_byte_is_refused(trained, tmp_path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged .its content is not what was written"):
+    with pytest.raises(InputError, match=naming(path)):
         dbd.gears.load(path)
 
 
 def test_arguments_of_another_kind_are_explained(cells, split):
-    with pytest.raises(InputError, match="split is a tuple; expected a Split, one of the two that make_splits returns"):
+    with pytest.raises(InputError, match=naming("split", "tuple", "Split", "make_splits")):
         dbd.gears.fit(cells, (split, split), ontology())
-    with pytest.raises(InputError, match=r"ontology is a str; expected a Graph: perturbation_graph"):
+    with pytest.raises(InputError, match=naming("ontology", "str", "Graph", "perturbation_graph")):
         dbd.gears.fit(cells, split, "annotations.tsv.gz")
-    with pytest.raises(InputError, match="loss is a WMSELoss; expected the name of one"):
+    with pytest.raises(InputError, match=naming("loss", "WMSELoss")):
         dbd.gears.fit(cells, split, ontology(), loss=dbd.gears.WMSELoss.mse(3))
-    with pytest.raises(InputError, match="no option lr; the options are: loss, epochs, batch_size"):
+    with pytest.raises(InputError, match=naming("lr", "epochs", "batch_size", "learning_rate")):
         dbd.gears.fit(cells, split, ontology(), lr=0.1)
 
 
@@ -374,25 +371,25 @@ def test_copies_and_empty_predictions(trained, cells):
 
 
 def test_bad_input(cells, split, trained):
-    with pytest.raises(InputError, match="P00: not in the perturbation graph, which has 7 genes"):
+    with pytest.raises(InputError, match=naming("P00")):
         dbd.gears.fit(cells, split, ring(SINGLES[1:]), **SMALL)
-    with pytest.raises(InputError, match="GATA1: not in the perturbation graph"):
+    with pytest.raises(InputError, match=naming("GATA1", len(SINGLES))):
         trained.predict(["GATA1"])
-    with pytest.raises(InputError, match="two"):
+    with pytest.raises(InputError, match=naming("P00+P01+P02")):
         trained.predict(["P00+P01+P02"])
     missing = split.labels("train")[0]
-    with pytest.raises(InputError, match=f"has no cells of {missing}"):
+    with pytest.raises(InputError, match=naming(missing)):
         dbd.gears.fit(cells[cells.obs["condition"] != missing].copy(), split, ontology(), **SMALL)
-    with pytest.raises(InputError, match="GEARS' own loss cannot be trained on means"):
+    with pytest.raises(InputError, match=naming("GEARS")):
         dbd.gears.fit(cells, split, ontology(), loss="gears", pseudobulk=True)
-    with pytest.raises(InputError, match="co-expression graph is of other genes"):
+    with pytest.raises(InputError, match=naming("co-expression")):
         dbd.gears.fit(cells, split, ontology(), coexpression=ring(list(cells.var_names[::-1])), **SMALL)
-    with pytest.raises(InputError, match="batch_size is 1; at least 2"):
+    with pytest.raises(InputError, match=naming("batch_size", 1, 2)):
         dbd.gears.fit(cells, split, ontology(), batch_size=1)
-    with pytest.raises(InputError, match="no loss called 'rmse'"):
+    with pytest.raises(InputError, match=naming("rmse", "wmse")):
         dbd.gears.fit(cells, split, ontology(), loss="rmse")
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="torch sees no GPU.*--device cpu"):
+        with pytest.raises(InputError, match=naming("GPU", "--device cpu")):
             dbd.gears.fit(cells, split, ontology(), device="cuda")
 
 

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from examples import make_expression
+from examples import make_paper_truth
 
-from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import Truth
+from diversity_by_design.baselines import Predictor
 from diversity_by_design.paper import comparison
 from diversity_by_design.paper.figures import baseline_metrics, deg_count_groups, duplicate_strength, style
 
@@ -24,21 +25,18 @@ def save(figure) -> None:
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    cells = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
-    stats = PerturbationStatistics.from_anndata(cells)
-    degs = deg_scores(stats)
-    return stats, technical_duplicate(cells, seed=1), degs, deg_weights(degs)
+def truth() -> Truth:
+    return make_paper_truth()
 
 
 @pytest.fixture(scope="module")
-def scores(inputs):
-    return comparison.baseline_scores(*inputs)
+def scores(truth):
+    return comparison.paper_scores(truth)
 
 
 @pytest.fixture(scope="module")
-def strength(inputs, scores):
-    return comparison.strength_table(inputs[0], scores)
+def strength(truth, scores):
+    return comparison.strength_table(truth.statistics, scores)
 
 
 def test_six_panels_with_every_value_and_its_median(scores):
@@ -79,8 +77,8 @@ def test_very_negative_r2_stays_in_view(scores):
     save(figure)
 
 
-def test_errors_of_zero_are_counted(inputs):
-    scores = comparison.baseline_scores(*inputs, predictions={"oracle": inputs[0].mean})
+def test_errors_of_zero_are_counted(truth):
+    scores = comparison.paper_scores(truth, [Predictor("oracle", lambda target: truth.statistics.mean)])
     figure = baseline_metrics.draw_baseline_metrics(scores)
     assert texts(figure).count("9 of value 0 not shown") == 2
     save(figure)
@@ -122,10 +120,10 @@ def test_groups_of_figure_9_are_named_with_their_size_and_empty_ones_said(scores
     save(figure)
 
 
-def test_strength_figure_shows_both_halves_of_each_example(inputs, strength):
-    degs = inputs[2]
+def test_strength_figure_shows_both_halves_of_each_example(truth, strength):
+    degs = truth.target(0).degs
     examples = comparison.example_labels(strength)
-    genes = comparison.duplicate_genes(*inputs, examples)
+    genes = comparison.duplicate_genes(truth, examples)
     agreement = comparison.duplicate_agreement(genes)
     correlation = comparison.strength_correlation(strength)
     figure = duplicate_strength.draw_duplicate_strength(strength, correlation, genes, agreement)
@@ -136,15 +134,15 @@ def test_strength_figure_shows_both_halves_of_each_example(inputs, strength):
     np.testing.assert_allclose(points, strength[["n_degs", "weighted_r2_delta"]])
     assert [axes.get_title() for axes in panels[: len(examples)]] == examples
     for axes, label in zip(panels[len(examples) :], examples, strict=True):
-        n = degs.n_degs[inputs[0].labels.get_loc(label)]
+        n = int(degs.n_degs[truth.labels.get_loc(label)])
         assert len(axes.collections[0].get_offsets()) == n
         assert f"{n} DEGs" in texts(axes)
     save(figure)
 
 
-def test_strength_figure_without_any_deg(inputs, strength):
+def test_strength_figure_without_any_deg(truth, strength):
     none = strength.assign(n_degs=0)
-    genes = comparison.duplicate_genes(*inputs, ["P0", "P1"]).assign(is_deg=False)
+    genes = comparison.duplicate_genes(truth, ["P0", "P1"]).assign(is_deg=False)
     correlation = comparison.strength_correlation(none)
     figure = duplicate_strength.draw_duplicate_strength(none, correlation, genes, comparison.duplicate_agreement(genes))
     assert "Spearman r undefined" in texts(figure)
@@ -153,10 +151,10 @@ def test_strength_figure_without_any_deg(inputs, strength):
     save(figure)
 
 
-def test_missing_scores_of_the_duplicate_are_counted(inputs, strength):
+def test_missing_scores_of_the_duplicate_are_counted(truth, strength):
     lacking = strength.copy()
     lacking.loc[[1, 3], "weighted_r2_delta"] = np.nan
-    genes = comparison.duplicate_genes(*inputs, ["P0"])
+    genes = comparison.duplicate_genes(truth, ["P0"])
     figure = duplicate_strength.draw_duplicate_strength(
         lacking, comparison.strength_correlation(lacking), genes, comparison.duplicate_agreement(genes)
     )

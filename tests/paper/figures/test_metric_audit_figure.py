@@ -4,8 +4,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from diversity_by_design import audit_summary
-from diversity_by_design.auditing import Metric, sweep
+from diversity_by_design import audit, audit_summary
+from diversity_by_design.metrics import Metric
 from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
 from diversity_by_design.paper.figures.style import METRIC_LABELS
 from diversity_by_design.simulator import GeneParameters
@@ -17,7 +17,7 @@ mpl.use("Agg")
 
 @pytest.fixture(scope="module")
 def tables():
-    table = sweep(
+    table = audit(
         4,
         parameters=GeneParameters.default(300),
         ranges=SweepRanges(g=(60, 120), n_0=(20, 60), n_p=(11, 31), k=(6, 15)),
@@ -25,7 +25,7 @@ def tables():
             "mse",
             "weighted_r2_delta",
             "pearson_delta",
-            Metric("nowhere", lambda truth, prediction, context: np.full(len(truth), np.nan), True),
+            Metric("nowhere", lambda target, prediction: np.full(len(target.labels), np.nan), True),
         ],
         workers=1,
         progress=False,

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from examples import make_expression
+from examples import make_paper_truth
 
-from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights, technical_duplicate
+from diversity_by_design import Truth
 from diversity_by_design.paper import comparison
 from diversity_by_design.paper import model_comparison as models
 from diversity_by_design.paper.figures import baseline_metrics, deg_count_groups, style, variance_ranks
@@ -28,15 +28,12 @@ def save(figure) -> None:
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    cells = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
-    stats = PerturbationStatistics.from_anndata(cells)
-    degs = deg_scores(stats)
-    return stats, technical_duplicate(cells, seed=1), degs, deg_weights(degs)
+def truth() -> Truth:
+    return make_paper_truth()
 
 
-def tables(inputs, losses, n_seeds) -> dict[str, pd.DataFrame]:
-    stats, halves, *_ = inputs
+def tables(truth, losses, n_seeds) -> dict[str, pd.DataFrame]:
+    stats = truth.statistics
     found = []
     for loss, share in losses.items():
         for seed in range(n_seeds):
@@ -44,9 +41,9 @@ def tables(inputs, losses, n_seeds) -> dict[str, pd.DataFrame]:
             expression = pd.DataFrame(values, index=stats.labels, columns=stats.genes)
             half = np.zeros(len(stats.labels), np.int64)
             found.append(Prediction("gears", loss, seed, "unseen", "run", "", expression, half))
-    of_seeds = models.seed_scores(*inputs, found)
+    of_seeds = models.seed_scores(truth, found)
     scores = models.mean_over_seeds(of_seeds)
-    profiles = models.variance_profiles(stats, halves, found, stats.labels, n_top=50)
+    profiles = models.variance_profiles(truth, found, stats.labels, n_top=50)
     return {
         "scores": scores,
         "medians": models.seed_medians(of_seeds),
@@ -57,13 +54,13 @@ def tables(inputs, losses, n_seeds) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def several(inputs):
-    return tables(inputs, LOSSES, 3)
+def several(truth):
+    return tables(truth, LOSSES, 3)
 
 
 @pytest.fixture(scope="module")
-def single(inputs):
-    return tables(inputs, {"gears": 0.4, "mse": 0.1, "wmse": 0.6}, 1)
+def single(truth):
+    return tables(truth, {"gears": 0.4, "mse": 0.1, "wmse": 0.6}, 1)
 
 
 def test_three_metrics_with_medians_tests_and_seeds(several):
@@ -94,13 +91,13 @@ def test_three_metrics_with_medians_tests_and_seeds(several):
     save(figure)
 
 
-def test_one_seed_has_no_interval_and_one_loss_no_test(single, inputs):
+def test_one_seed_has_no_interval_and_one_loss_no_test(single, truth):
     figure = draw_model_comparison(**single)
     assert not any("interval" in text for text in texts(figure))
     assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
     assert any(text.startswith("paired t") for text in texts(figure))
     save(figure)
-    alone = draw_model_comparison(**tables(inputs, {"wmse": 0.6}, 1))
+    alone = draw_model_comparison(**tables(truth, {"wmse": 0.6}, 1))
     assert not any("paired t" in text or "no test" in text for text in texts(alone))
     save(alone)
 
@@ -161,8 +158,8 @@ def test_a_model_that_predicts_the_same_for_all_has_no_place_on_the_axis(single)
     plt.close("all")
 
 
-def test_groups_have_their_test_or_say_why_not(inputs, single):
-    strength = comparison.strength_table(inputs[0], single["scores"])
+def test_groups_have_their_test_or_say_why_not(truth, single):
+    strength = comparison.strength_table(truth.statistics, single["scores"])
     strength["n_degs"] = [0, 0, 0, 0, 0, 0, 4, 4, 8]
     strength["deg_group"] = comparison.deg_groups(strength["n_degs"])
     ranges = comparison.group_ranges(strength)

@@ -18,14 +18,12 @@ def texts(figure) -> str:
 
 
 @pytest.fixture(scope="module")
-def inputs():
-    stats = PerturbationStatistics.from_anndata(make_expression(seed=3, n_labels=9, n_genes=80, effect=1.0))
-    degs = deg_scores(stats)
-    return stats, degs, deg_weights(degs)
+def stats() -> PerturbationStatistics:
+    return PerturbationStatistics.from_anndata(make_expression(seed=3, n_labels=9, n_genes=80, effect=1.0))
 
 
-def test_niche_sensitivity_draws_each_metric_on_a_logarithmic_axis(inputs):
-    scores = niche.niche_scores(*inputs)
+def test_niche_sensitivity_draws_each_metric_on_a_logarithmic_axis(stats):
+    scores = niche.niche_scores(stats)
     summary = niche.niche_summary(scores)
     figure = niche_sensitivity.draw_niche_sensitivity(scores, summary)
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
@@ -42,23 +40,23 @@ def test_niche_sensitivity_draws_each_metric_on_a_logarithmic_axis(inputs):
     figure.savefig(io.BytesIO())
 
 
-def test_errors_of_zero_are_counted(inputs):
-    scores = niche.niche_scores(*inputs, n_top=80)
+def test_errors_of_zero_are_counted(stats):
+    scores = niche.niche_scores(stats, n_top=80)
     figure = niche_sensitivity.draw_niche_sensitivity(scores, niche.niche_summary(scores))
     assert "9 of value 0 not shown" in texts(figure)
     assert "median inf times smaller" in texts(figure)
     figure.savefig(io.BytesIO())
 
 
-def test_weight_histograms_name_examples_and_what_lies_off_the_axis(inputs):
-    stats, degs, weights = inputs
-    without = weights.copy()
+def test_weight_histograms_name_examples_and_what_lies_off_the_axis(stats):
+    degs = deg_scores(stats)
+    without = deg_weights(degs)
     without[4] = np.nan
     histogram = niche.weight_histogram(stats.labels, without, ["P0", "P1"])
     figure = niche_sensitivity.draw_weight_histograms(histogram, niche.weight_summary(degs, without))
     found = texts(figure)
     for label in ("P0", "P1"):
-        assert f"{label}: {degs.n_degs[stats.labels.get_loc(label)]:,} DEGs" in found
+        assert f"{label}: {degs.n_degs[stats.labels.get_loc(label)]:,.0f} DEGs" in found
     # One gene of each perturbation has the smallest score, hence no weight.
     assert "1.2% below 1e-10" in found
     assert "n = 640 weights" in found
@@ -66,8 +64,8 @@ def test_weight_histograms_name_examples_and_what_lies_off_the_axis(inputs):
     figure.savefig(io.BytesIO())
 
 
-def test_one_perturbation_has_points_but_no_violin(inputs):
-    scores = niche.niche_scores(*inputs)
+def test_one_perturbation_has_points_but_no_violin(stats):
+    scores = niche.niche_scores(stats)
     one = scores[scores["perturbation"] == "P1"]
     figure = niche_sensitivity.draw_niche_sensitivity(one, niche.niche_summary(one))
     assert "p = undefined" in texts(figure)

@@ -6,6 +6,7 @@ import pytest
 from examples import make_expression
 
 from diversity_by_design.paper import deg_sharing, sweeps
+from diversity_by_design.paper.correlations import sweep_correlations
 from diversity_by_design.paper.figures import deg_sharing as sharing_figures
 from diversity_by_design.paper.figures import sweep_trends
 
@@ -25,7 +26,7 @@ def no_degs():
 @pytest.mark.parametrize("parameter", ["beta", "k"])
 def test_trend_shows_every_point_and_the_mean(data, parameter):
     sweep = sweeps.run_sweep(parameter, data)
-    axes = sweep_trends.draw_sweep(sweep, "pearson_delta_all", "Pearson").axes[0]
+    axes = sweep_trends.draw_sweep(sweep, "pearson_delta_all", "Pearson", 0.123).axes[0]
     points = axes.collections[0].get_offsets()
     assert np.ma.count(points[:, 1]) == sweep["pearson_delta_all"].notna().sum()
     (line,) = axes.lines
@@ -33,7 +34,7 @@ def test_trend_shows_every_point_and_the_mean(data, parameter):
     np.testing.assert_allclose(line.get_xdata(), expected.index)
     np.testing.assert_allclose(line.get_ydata(), expected)
     assert (axes.get_xscale() == "log") == (parameter == "k")
-    assert axes.get_title(loc="left").startswith("r = ")
+    assert axes.get_title(loc="left") == "r = 0.12"
     assert "n = 12 perturbations" in [text.get_text() for text in axes.texts]
 
 
@@ -47,12 +48,19 @@ def test_trend_interval_is_that_of_the_mean(data):
 
 def test_overview_says_how_many_points_are_out_of_view(data):
     tables = {parameter: sweeps.run_sweep(parameter, data) for parameter in ("g", "beta")}
-    figure = sweep_trends.draw_overview(tables, {"mse_all": "MSE", "weighted_r2_delta": "R2"})
+    columns = {"mse_all": "MSE", "weighted_r2_delta": "R2"}
+    correlations = sweep_correlations(tables, columns)
+    figure = sweep_trends.draw_overview(tables, columns, correlations)
+    r = correlations.set_index(["column", "parameter"])["r"]
     assert len(figure.axes) == 4
     for axes, (column, parameter) in zip(
         figure.axes, [("mse_all", "g"), ("mse_all", "beta"), ("weighted_r2_delta", "g"), ("weighted_r2_delta", "beta")],
         strict=True,
     ):  # fmt: skip
+        value = r[column, parameter]
+        # MSE does not look at control.
+        assert np.isnan(value) == ((column, parameter) != ("mse_all", "g") and parameter == "beta")
+        assert axes.get_title(loc="left") == (f"r = {value:.2f}" if np.isfinite(value) else "constant")
         low, high = axes.get_ylim()
         outside = (~tables[parameter][column].dropna().between(low, high)).sum()
         said = [int(text.get_text().split()[0]) for text in axes.texts if "outside" in text.get_text()]
@@ -87,7 +95,7 @@ def test_data_without_any_deg(no_degs):
     sharing_figures.draw_frequency_comparison(table).canvas.draw()
     sharing_figures.draw_count_histogram(table["n_vs_rest"], "rest", 40).canvas.draw()
     sweep = sweeps.run_sweep("k", no_degs)
-    sweep_trends.draw_sweep(sweep, "pearson_delta_degs_vs_rest", "Pearson on DEGs").canvas.draw()
+    sweep_trends.draw_sweep(sweep, "pearson_delta_degs_vs_rest", "Pearson on DEGs", np.nan).canvas.draw()
 
 
 @pytest.fixture(autouse=True)

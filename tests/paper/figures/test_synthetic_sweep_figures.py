@@ -47,7 +47,8 @@ def texts(figure) -> list[str]:
     ],
 )
 def test_figures_2c_5g_and_5k(sweep, parameter, column, n, scale):
-    figure = figures.draw_sweep(sweep, parameter, column)
+    table = table_2(sweep, PAPER, 50)
+    figure = figures.draw_sweep(sweep, parameter, column, table)
     axes = figure.axes[0]
     points = figures.points(sweep, parameter, column)
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), points[[parameter, column]])
@@ -57,7 +58,9 @@ def test_figures_2c_5g_and_5k(sweep, parameter, column, n, scale):
     assert axes.get_xscale() == scale
     used = sweep[[parameter, column]].dropna()
     expected = stats.pearsonr(np.log(used[parameter]) if scale == "log" else used[parameter], used[column])
-    assert axes.get_title(loc="left") == f"r = {expected.statistic:.2f}, p = {expected.pvalue:.2g}"
+    row = table[(table["parameter"] == parameter) & (table["metric"] + "_" + table["gene_group"] == column)].iloc[0]
+    title = f"r = {expected.statistic:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    assert axes.get_title(loc="left") == title
     assert {f"n = {n} data sets", "moving average of 10 data sets"} <= set(texts(figure))
     assert axes.get_xlabel() == figures.PARAMETER_LABELS[parameter]
     figure.savefig(io.BytesIO())
@@ -84,17 +87,18 @@ def test_window_grows_with_the_sweep(sweep):
 def test_fewer_data_sets_than_a_window(sweep):
     few = sweep.head(9)
     assert figures.moving_average(few, "beta", "mse_all").empty
-    figure = figures.draw_sweep(few, "beta", "mse_all")
+    figure = figures.draw_sweep(few, "beta", "mse_all", table_2(few, PAPER, 5))
     assert len(figure.axes[0].lines) == 0
     assert "n = 9 data sets" in texts(figure)
     figure.savefig(io.BytesIO())
 
 
 def test_nothing_to_show_is_said(sweep):
-    figure = figures.draw_sweep(sweep.assign(mse_all=np.nan), "k", "mse_all")
+    nothing, level = sweep.assign(mse_all=np.nan), sweep.assign(k=5)
+    figure = figures.draw_sweep(nothing, "k", "mse_all", table_2(nothing, PAPER, 5))
     assert {"undefined everywhere", "n = 0 data sets", "r is undefined"} <= set(texts(figure))
     figure.savefig(io.BytesIO())
-    constant = figures.draw_sweep(sweep.assign(k=5), "k", "mse_all")
+    constant = figures.draw_sweep(level, "k", "mse_all", table_2(level, PAPER, 5))
     assert "r is undefined" in texts(constant)
     constant.savefig(io.BytesIO())
 
@@ -120,7 +124,7 @@ def test_table_2_as_a_heat_map(sweep):
 def test_overview_shows_every_parameter_and_says_what_is_above(sweep):
     columns = ["pearson_delta_all", "mse_all"]
     sweep = sweep.assign(mse_all=sweep["mse_all"].where(sweep["dataset"] != 7, 100.0))
-    figure = figures.draw_overview(sweep, columns)
+    figure = figures.draw_overview(sweep, columns, table_2(sweep, PAPER, 5))
     panels = np.array(figure.axes).reshape(2, 8)
     assert [axes.get_xlabel() for axes in panels[0]] == [
         figures.PARAMETER_LABELS[name] for name in SIMULATION_PARAMETERS

@@ -65,7 +65,7 @@ def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame)
         say_n(left, int(overall["count"].sum()), "weights")
         for label, colour in zip(examples, cycle(EXAMPLE_COLOURS), strict=False):
             table = histogram[histogram["group"] == label]
-            _draw_steps(middle, table, colour, label=f"{short(label)}: {degs[label]:,} DEGs; {_near_zero(table)}")
+            _draw_steps(middle, table, colour, label=f"{short(label)}: {degs[label]:,.0f} DEGs; {_near_zero(table)}")
         middle.set_title("single perturbations", loc="left")
         middle.legend(fontsize=7, loc="upper left")
         middle.set_ylim(top=1.5 * middle.get_ylim()[1])

@@ -1,0 +1,104 @@
+"""Labels of perturbations and their one form."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from messages import naming
+
+from diversity_by_design.errors import InputError
+from diversity_by_design.labels import canonical, checked_labels, is_combination, label_index, parts
+
+GENES = st.sampled_from(["A", "B", "HLA-A", "AA", "b", "ctrl", "control", "NT"])
+
+
+@pytest.mark.parametrize(
+    ("label", "form"),
+    [
+        ("A", "A"),
+        ("B+A", "A+B"),
+        ("A+ctrl", "A"),
+        ("control+A", "A"),
+        ("ctrl+B+A", "A+B"),
+        ("ctrl+control", "control"),
+        ("control", "control"),
+        # A label of one part is what it is, in any language.
+        ("ctrl", "ctrl"),
+        ("A+A", "A+A"),
+    ],
+)
+def test_canonical_form(label, form):
+    assert canonical(label) == form
+
+
+def test_the_name_of_control_is_nothing_in_a_combination():
+    assert canonical("NT+A", control="NT") == "A"
+    assert canonical("NT+A") == "A+NT"
+    assert canonical("NT+NT", control="NT") == "NT"
+    assert canonical("ctrl+ctrl", control=None) == "control"
+
+
+@given(st.lists(GENES, min_size=1, max_size=4), st.randoms())
+def test_canonical_form_is_one_form(names, random):
+    shuffled = names.copy()
+    random.shuffle(shuffled)
+    form = canonical("+".join(names), control="NT")
+    assert canonical("+".join(shuffled), control="NT") == form
+    assert canonical(form, control="NT") == form
+    kept = [name for name in names if name not in ("ctrl", "control", "NT")]
+    assert sorted(parts(form)) == sorted(kept) if len(names) > 1 and kept else True
+
+
+def test_combinations():
+    assert is_combination(["A", "A+B", "B+A+C"]).tolist() == [False, True, True]
+    assert is_combination([]).dtype == bool
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["B+A", "C"], ("B+A", "C"), np.array(["A+B", "C"]), pd.Index(["A+B", "C"]), pd.Categorical(["B+A", "C"]),
+     pd.Series(["B+A", "C"], index=[7, 3]), iter(["A+B", "C"]), {"A+B": 1, "C": 2}],
+)  # fmt: skip
+def test_labels_in_any_form(labels):
+    found = label_index(labels, "train")
+    assert found.tolist() == ["A+B", "C"] and found.dtype == object
+
+
+def test_a_text_is_one_label_and_numbers_become_text():
+    assert label_index("AB", "train").tolist() == ["AB"]
+    assert label_index([12, "x"], "train").tolist() == ["12", "x"]
+    assert label_index([], "train").tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["A", None, np.nan], ("train", 2, 3)),
+        (["A+B", "C", "B+A"], ("train", 1, "A+B")),
+        (["A", "A+ctrl"], ("train", 1, "A")),
+    ],
+)
+def test_missing_and_repeated_labels(labels, said):
+    with pytest.raises(InputError, match=naming(*said)):
+        label_index(labels, "train")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["A", 3], (3,)),
+        (["A", "control"], ("control",)),
+        (["A", "ctrl"], ("ctrl",)),
+        (["A", "B+B"], ("B+B",)),
+        (["A", "B+"], ("+B",)),
+        ([" A"], (" A",)),
+        (["A", ""], ("",)),
+        (["A+B+C", "D"], ("A+B+C", 1)),
+        (["A", "A"], ("A", 1)),
+    ],
+)
+def test_labels_that_are_no_perturbations_of_one_or_two_genes(labels, said):
+    with pytest.raises(InputError, match=naming("tested", *said)):
+        checked_labels(labels, "tested")
+    assert checked_labels(["B", "B+A"], "tested") == ["A+B", "B"]
