@@ -57,8 +57,8 @@ class SimulationResult:
         """Medians over the perturbations for which a metric is defined (NaN if there are none), and the fraction of
         genes ever affected.
         """
-        medians = {name: float(self.table[name].median()) for name in METRICS}
-        return medians | {"fraction_affected": self.fraction_affected}
+        medians = self.table[list(METRICS)].median()
+        return {name: float(medians[name]) for name in METRICS} | {"fraction_affected": self.fraction_affected}
 
     @property
     def n_undefined(self) -> dict[str, int]:
