@@ -6,18 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from diversity_by_design.simulator import kernels
-from diversity_by_design.simulator.kernels import Tables
+from diversity_by_design.simulator.kernels import Counts, Tables
 from diversity_by_design.simulator.random_numbers import lanes, stream
-from diversity_by_design.simulator.truth import CONTROL_COUNTS, COUNTS, Effects, Truth, child
+from diversity_by_design.simulator.truth import CONTROL_COUNTS, COUNTS, Effects, Floats, Integers, Seed, Truth, child
 from diversity_by_design.threads import available_cores, map_threads
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.uint32]
 
 # Called from several threads with the numbers of some cells, their counts (cells, at least genes) and library sizes.
 UseOfCells = Callable[[Integers, Counts, Floats], None]
@@ -44,62 +39,33 @@ _LINE = 16
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Cells to draw.
+    """Cells to draw; means and dispersions are those of cells at library factor 1 that no perturbation affects."""
 
-    Attributes
-    ----------
-    means, dispersions : float64 (genes,)
-        Of cells at library factor 1 that no perturbation affects.
-    factors : float64 (cells,)
-        Library factors.
-    perturbations : int (cells,)
-        Number of each cell's perturbation, ascending.
-    groups : int (cells,)
-        Number of the group that each cell is added up in, ascending; a group has cells of one perturbation.
-    effects : Effects
-    epsilon : float
-    seed : SeedSequence
-    """
-
-    means: Floats
-    dispersions: Floats
-    factors: Floats
-    perturbations: Integers
-    groups: Integers
+    means: Floats  # (genes,)
+    dispersions: Floats  # (genes,)
+    factors: Floats  # (cells,): library factors
+    perturbations: Integers  # (cells,): number of each cell's perturbation, ascending
+    groups: Integers  # (cells,): number of the group it is added up in, ascending, each of one perturbation
     effects: Effects
     epsilon: float
     seed: np.random.SeedSequence
 
 
-def control_cells(truth: Truth, seed: int | np.random.SeedSequence) -> Population:
+def control_cells(truth: Truth, seed: Seed) -> Population:
     """Control cells of a data set (equation 3): several perturbations of no effect, which threads share."""
     groups = np.arange(truth.config.n_0) // _CONTROL_GROUP
     nothing = Effects(np.zeros(groups[-1] + 2, np.int64), np.empty(0, np.int64), np.empty(0, bool))
-    return Population(
-        truth.mean_control,
-        truth.dispersion,
-        truth.control_factors,
-        groups,
-        groups,
-        nothing,
-        truth.config.epsilon,
-        child(seed, CONTROL_COUNTS),
-    )
+    means, factors, seed = truth.mean_control, truth.control_factors, child(seed, CONTROL_COUNTS)
+    return Population(means, truth.dispersion, factors, groups, groups, nothing, truth.config.epsilon, seed)
 
 
-def perturbed_cells(truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> Population:
+def perturbed_cells(truth: Truth, seed: Seed, parts: int = 1) -> Population:
     """Perturbed cells of a data set (equation 2); those of a perturbation form `parts` groups."""
     k, n_p = truth.config.k, truth.config.n_p
-    return Population(
-        truth.mean_base,
-        truth.dispersion,
-        truth.factors,
-        np.repeat(np.arange(k), n_p),
-        np.add.outer(parts * np.arange(k), part_numbers(n_p, parts)).ravel(),
-        truth.effects,
-        truth.config.epsilon,
-        child(seed, COUNTS),
-    )
+    numbers = np.repeat(np.arange(k), n_p)
+    groups = np.add.outer(parts * np.arange(k), part_numbers(n_p, parts)).ravel()
+    means, factors, seed = truth.mean_base, truth.factors, child(seed, COUNTS)
+    return Population(means, truth.dispersion, factors, numbers, groups, truth.effects, truth.config.epsilon, seed)
 
 
 def part_numbers(n_p: int, parts: int) -> Integers:
@@ -108,17 +74,9 @@ def part_numbers(n_p: int, parts: int) -> Integers:
 
 
 def draw(population: Population, use: UseOfCells, workers: int | None = None) -> None:
-    """Draw all cells and hand them to `use`, a few at a time.
+    """Draw all cells and hand them to `use`, a few at a time; it must not keep the counts' array, which is used again.
 
-    The counts of a cell depend on the population and its seed, not on the number of workers. `use` must not keep the
-    array of counts, which is used again.
-
-    Parameters
-    ----------
-    population : Population
-    use : callable
-    workers : int, optional
-        Threads (default: as many as cores).
+    The counts of a cell depend on the population and its seed, not on the number of workers (default: all cores).
     """
     n_cells = len(population.factors)
     n_bins = int(np.clip(round(np.sqrt(n_cells) / 4), 1, _MOST_BINS))
@@ -141,14 +99,9 @@ def draw(population: Population, use: UseOfCells, workers: int | None = None) ->
 
 
 def add_up(population: Population, workers: int | None = None) -> tuple[Floats, Floats, int]:
-    """Draw all cells and add up their log1p expression by group.
+    """Draw all cells; sums of their log1p expression and of its square, by group: two arrays (groups, genes).
 
-    Returns
-    -------
-    sums, sums_sq : float64 (groups, genes)
-        Of expression, and of its square.
-    n_empty : int
-        Cells without a count; their expression is 0.
+    With them comes the number of cells without a count, whose expression is 0.
     """
     sums, sums_sq = (np.zeros((population.groups[-1] + 1, len(population.means))) for _ in range(2))
     # The logarithms of most counts are looked up.
@@ -194,15 +147,9 @@ def _tables(population: Population, n_draws: float) -> Tables:
     exponents[-_log_probability_of_none(mean, dispersions) > _LARGEST_LOG] = -1
     exponents[2.0**exponents > min(1 << kernels.LARGEST_EXPONENT, _COLUMNS_PER_DRAW * n_draws)] = -1
     columns = np.where(exponents < 0, 0.0, 2.0**exponents).astype(np.int64)
-    return Tables(
-        means,
-        dispersions,
-        exponents.astype(np.int64),
-        np.cumsum(columns) - columns,
-        np.zeros(columns.sum(), np.uint64),
-        np.zeros(columns.sum()),
-        np.zeros(len(means)),
-    )
+    offsets, n_columns = np.cumsum(columns) - columns, columns.sum()
+    aliases, common, rest = np.zeros(n_columns, np.uint64), np.zeros(n_columns), np.zeros(len(means))
+    return Tables(means, dispersions, exponents.astype(np.int64), offsets, aliases, common, rest)
 
 
 def _log_probability_of_none(means: Floats, dispersions: Floats) -> Floats:
@@ -220,32 +167,16 @@ class _Space:
         self.n_genes = n_genes
 
     def draw(
-        self,
-        population: Population,
-        cells: Integers,
-        tables: Tables,
-        seed: np.random.SeedSequence,
-        use: UseOfCells,
+        self, population: Population, cells: Integers, tables: Tables, seed: np.random.SeedSequence, use: UseOfCells
     ) -> None:
-        effects = population.effects
         state, many_states = stream(child(seed, 0)), lanes(child(seed, 1))
         for part in np.array_split(cells, -(-len(cells) // _CELLS_AT_A_TIME)):
             factors = population.factors[part]
             counts = self.counts[: len(part)]
             words = self.words[: kernels.GENES_AT_A_TIME * len(part)]
             kernels.draw_unaffected(factors, tables, many_states, state, words, counts)
-            kernels.apply_effects(
-                factors,
-                population.perturbations[part],
-                effects.starts,
-                effects.genes,
-                effects.upward,
-                population.epsilon,
-                population.means,
-                population.dispersions,
-                state,
-                counts,
-            )
+            perturbations = population.perturbations[part]
+            kernels.apply_effects(factors, perturbations, population.effects, population.epsilon, tables, state, counts)
             totals = np.empty(len(part))
             kernels.library_sizes(counts, self.n_genes, totals)
             use(part, counts, totals)

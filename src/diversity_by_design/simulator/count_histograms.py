@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from scipy import sparse
 
 from diversity_by_design.cells import LARGEST_COUNT, read_blocks
 
+Array = npt.NDArray[Any]
 Cells = Literal["control", "perturbed", "all_cells"]
 GROUPS: tuple[Cells, ...] = ("control", "perturbed", "all_cells")
 
@@ -25,19 +25,13 @@ _SMALL = 256
 class CountHistograms:
     """How often each count occurs in each gene, and each cell's total: all that is needed of the cells.
 
-    Attributes
-    ----------
-    control, perturbed : scipy.sparse.csr_matrix of int64 (genes, largest count + 1)
-        Number of cells of each count; counts of 0 are not stored, being the other cells.
-    is_control : bool array (cells,)
-    total_counts : float64 array (cells,)
-        Of the genes here.
+    Histograms are int64 (genes, largest count + 1); counts of 0 are not stored, being the other cells.
     """
 
     control: sparse.csr_matrix
     perturbed: sparse.csr_matrix
-    is_control: npt.NDArray[np.bool_]
-    total_counts: npt.NDArray[np.float64]
+    is_control: npt.NDArray[np.bool_]  # (cells,)
+    total_counts: npt.NDArray[np.float64]  # (cells,), of the genes here
 
     def of(self, cells: Cells) -> tuple[sparse.csr_matrix, int]:
         """Histograms and number of some cells."""
@@ -51,7 +45,7 @@ class CountHistograms:
 def count_histograms(
     counts: Any, is_control: npt.NDArray[np.bool_], genes: pd.Index, where: str = "counts"
 ) -> CountHistograms:
-    """Tally the counts of every gene in one pass; parameters and errors as of `estimate`."""
+    """Tally the counts of every gene in one pass; `where` is what messages call the counts."""
     n_cells, n_genes = counts.shape
     group = np.where(is_control, 0, 1)
     table = np.zeros((2, n_genes, _SMALL), np.int64)
@@ -64,22 +58,14 @@ def count_histograms(
         data = values.data.astype(np.float32, copy=False)
         _tally(values.indptr, values.indices, data, groups, first_gene, table)
         if data.max(initial=0) >= _SMALL:
-            for which, histogram in enumerate(_large_counts(values, groups, first_gene, large[0].shape)):
-                large[which] = large[which] + histogram
+            at = np.flatnonzero(data >= _SMALL)
+            of_group = groups[np.searchsorted(values.indptr, at, side="right") - 1]
+            for which in range(2):
+                part = at[of_group == which]
+                pairs = values.indices[part] + first_gene, data[part].astype(np.int64)
+                large[which] += sparse.csr_matrix((np.ones(len(part), np.int64), pairs), shape=large[which].shape)
     control, perturbed = (_histograms(small, rest) for small, rest in zip(table, large, strict=True))
     return CountHistograms(control, perturbed, is_control, totals)
-
-
-def _large_counts(
-    values: sparse.csr_matrix, group: npt.NDArray[np.intp], first_gene: int, shape: tuple[int, int]
-) -> Iterator[sparse.csr_matrix]:
-    """Histograms of the counts of a block that are too large for the table, of control and of perturbed cells."""
-    at = np.flatnonzero(values.data >= _SMALL)
-    of_group = group[np.searchsorted(values.indptr, at, side="right") - 1]
-    for which in range(2):
-        part = at[of_group == which]
-        gene, count = values.indices[part] + first_gene, values.data[part].astype(np.int64)
-        yield sparse.csr_matrix((np.ones(len(part), np.int64), (gene, count)), shape=shape)
 
 
 def _histograms(small: npt.NDArray[np.int64], large: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -92,14 +78,7 @@ def _histograms(small: npt.NDArray[np.int64], large: sparse.csr_matrix) -> spars
 
 
 @numba.njit(nogil=True, cache=True)
-def _tally(
-    indptr: npt.NDArray,
-    indices: npt.NDArray,
-    data: npt.NDArray,
-    group: npt.NDArray,
-    first_gene: int,
-    table: npt.NDArray,
-) -> None:
+def _tally(indptr: Array, indices: Array, data: Array, group: Array, first_gene: int, table: Array) -> None:
     """Add the small counts of a block to `table` (groups, genes, counts)."""
     for row in range(len(group)):
         of_group = table[group[row]]

@@ -15,9 +15,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.running.executors import Executor, Outcome, attempt
 from diversity_by_design.simulator.evaluation import METRICS
 from diversity_by_design.simulator.simulation import Sums
-from diversity_by_design.simulator.truth import COUNTS, Truth, child
-
-Floats = npt.NDArray[np.float64]
+from diversity_by_design.simulator.truth import COUNTS, Floats, Integers, Seed, Truth, child
 
 # Blocks of a launch: about as many as a large GPU runs at a time, so that none waits until another ends.
 BLOCKS = 384
@@ -33,21 +31,10 @@ _launching = threading.Lock()
 _of_thread = threading.local()
 
 
-def sums(truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> Sums:
-    """Draw all cells of a data set and add up their log1p expression by perturbation.
+def sums(truth: Truth, seed: Seed, parts: int = 1) -> Sums:
+    """Draw all cells of a data set and add up their log1p expression by perturbation, or by `parts` of each.
 
-    Parameters
-    ----------
-    truth : Truth
-    seed : int or SeedSequence
-        The same seed gives the same cells, though not those that it gives on the CPU.
-    parts : int
-        Split the cells of every perturbation into so many parts.
-
-    Raises
-    ------
-    InputError
-        There is no GPU.
+    The same seed gives the same cells, though not those that it gives on the CPU.
     """
     drawn = _Drawn(truth, seed, parts)
     wanted = np.ix_(drawn.first_rows[:-1], np.argsort(drawn.order))
@@ -55,28 +42,10 @@ def sums(truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> Su
     return Sums(total[1:], total_sq[1:], total[0], total_sq[0], drawn.n_empty_cells())
 
 
-def scores(truth: Truth, seed: int | np.random.SeedSequence) -> tuple[Floats, int]:
-    """Draw all cells of a data set and score the perturbed mean as the prediction of every perturbation.
+def scores(truth: Truth, seed: Seed) -> tuple[Floats, int]:
+    """Scores (perturbations, 12) as of `evaluation.evaluate`, and the number of cells without a count.
 
-    Equals `evaluation.evaluate` of the statistics that `sums` returns, but for rounding; only the result leaves the
-    GPU.
-
-    Parameters
-    ----------
-    truth, seed
-        As for `sums`.
-
-    Returns
-    -------
-    values : (perturbations, 12)
-        Columns as in `evaluation.METRICS`.
-    n_empty_cells : int
-        Cells without a count; their expression is 0.
-
-    Raises
-    ------
-    InputError
-        There is no GPU.
+    Equals the evaluation of the statistics that `sums` returns, but for rounding; only the result leaves the GPU.
     """
     drawn = _Drawn(truth, seed)
     return drawn.scores(), drawn.n_empty_cells()
@@ -85,17 +54,8 @@ def scores(truth: Truth, seed: int | np.random.SeedSequence) -> tuple[Floats, in
 class DataSetsInFlight(Executor):
     """Tasks run in threads of this process, each of which prepares a data set while the GPU works on those of others.
 
-    The order of the results differs from run to run, the results do not.
-
-    Parameters
-    ----------
-    in_flight : int, optional
-        Data sets at a time, at least 1. Default: 16, or as many as the free memory of the GPU holds at 512 MiB each.
-
-    Raises
-    ------
-    InputError
-        There is no GPU, or `in_flight` is less than 1.
+    The order of the results differs from run to run, the results do not. By default 16 data sets are in flight, or as
+    many as the free memory of the GPU holds at 512 MiB each.
     """
 
     def __init__(self, in_flight: int | None = None) -> None:
@@ -194,7 +154,7 @@ class _Drawn:
     all rows are done, each group's are added up into its first.
     """
 
-    def __init__(self, truth: Truth, seed: int | np.random.SeedSequence, parts: int = 1) -> None:
+    def __init__(self, truth: Truth, seed: Seed, parts: int = 1) -> None:
         self.space = space = _space()
         from diversity_by_design.simulator import cuda_kernels
 
@@ -205,44 +165,32 @@ class _Drawn:
         self.order = np.argsort(truth.mean_base, kind="stable")
         rank = np.argsort(self.order)
         effects = truth.effects
-        multipliers = np.where(effects.upward, config.epsilon, 1.0 / config.epsilon)
 
-        self.starts = space.upload("starts", effects.starts.astype(np.int64))
-        self.affected = space.upload("affected", rank[effects.genes].astype(np.int32))
-        self.rows_on_gpu = space.upload("first_rows", self.first_rows.astype(np.int32))
-        self.order_on_gpu = space.upload("order", self.order.astype(np.int32))
         self.sums, self.sums_sq = (space.array(name, (n_rows, config.g), np.float64) for name in ("sums", "sums_sq"))
         self.totals, self.totals_sq = (space.array(name, (config.g,), np.float64) for name in ("totals", "totals_sq"))
         self.n_empty = space.array("n_empty", (n_rows,), np.int32)
         self.doubles = space.array("doubles", (BLOCKS, config.g), np.float64)
         self.words = space.array("words", (BLOCKS, cuda_kernels.CELLS_AT_A_TIME, config.g), np.uint32)
-        space.launch(
-            cuda_kernels.draw,
-            THREADS,
-            child(seed, COUNTS).generate_state(1, np.uint64)[0],
+        # Arguments that kernels have in common: the pairs of perturbation and gene, and the rows with their sums.
+        self.pairs = (
+            space.upload("starts", effects.starts.astype(np.int64)),
+            space.upload("affected", rank[effects.genes].astype(np.int32)),
+        )
+        first_rows = space.upload("first_rows", self.first_rows.astype(np.int32))
+        self.rows = (first_rows, self.sums, self.sums_sq, self.totals, self.totals_sq)
+        inputs = (
             space.upload("cells", cells.astype(np.int32)),
             space.upload("perturbations", ((groups - 1) // parts).astype(np.int32)),
             space.upload("factors", np.concatenate([truth.control_factors, truth.factors])),
             space.upload("means", np.stack([truth.mean_control[self.order], truth.mean_base[self.order]])),
             space.upload("dispersions", truth.dispersion[self.order]),
-            self.starts,
-            self.affected,
-            space.upload("effects", multipliers),
-            self.doubles,
-            self.words,
-            self.sums,
-            self.sums_sq,
-            self.n_empty,
+            *self.pairs,
+            space.upload("effects", np.where(effects.upward, config.epsilon, 1.0 / config.epsilon)),
         )
-        space.launch(
-            cuda_kernels.add_rows,
-            LONE_THREADS,
-            self.rows_on_gpu,
-            self.sums,
-            self.sums_sq,
-            self.totals,
-            self.totals_sq,
-        )
+        outputs = (self.doubles, self.words, self.sums, self.sums_sq, self.n_empty)
+        key = child(seed, COUNTS).generate_state(1, np.uint64)[0]
+        space.launch(cuda_kernels.draw, THREADS, key, *inputs, *outputs)
+        space.launch(cuda_kernels.add_rows, LONE_THREADS, *self.rows)
 
     def n_empty_cells(self) -> int:
         return int(self.space.download(self.n_empty).sum())
@@ -252,34 +200,17 @@ class _Drawn:
 
         config = self.config
         values = self.space.array("values", (config.k, len(METRICS)), np.float64)
-        self.space.launch(
-            evaluate,
-            THREADS,
-            config.n_0,
-            config.n_p,
-            self.rows_on_gpu,
-            self.sums,
-            self.sums_sq,
-            self.totals,
-            self.totals_sq,
-            self.order_on_gpu,
-            self.starts,
-            self.affected,
-            self.doubles,
-            self.doubles.view(np.int64),
-            self.words.reshape(BLOCKS * self.words.shape[1], config.g)[:BLOCKS],
-            values,
-        )
+        order = self.space.upload("order", self.order.astype(np.int32))
+        words = self.words.reshape(BLOCKS * self.words.shape[1], config.g)[:BLOCKS]
+        scratch = (self.doubles, self.doubles.view(np.int64), words)
+        self.space.launch(evaluate, THREADS, config.n_0, config.n_p, *self.rows, order, *self.pairs, *scratch, values)
         return self.space.download(values)
 
 
-def _rows(n_0: int, n_p: int, k: int, parts: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split groups of cells into rows of about the same size.
+def _rows(n_0: int, n_p: int, k: int, parts: int) -> tuple[Integers, Integers]:
+    """Split groups of cells into rows of about the same size: first row of each group, first cell of each row.
 
-    Returns
-    -------
-    first_rows : (groups + 1,)
-    first_cells : (rows + 1,)
+    Each with the end as a last element.
     """
     part_ends = -(-np.arange(1, parts + 1) * n_p // parts)
     group_ends = n_0 + np.add.outer(n_p * np.arange(k), part_ends).ravel()

@@ -103,26 +103,12 @@ def evaluate(
     sets: Sets,
     values: Floats,
 ) -> None:
-    """Score the perturbed mean as the prediction of every perturbation, as `evaluation.evaluate` does.
+    """Write the scores of the perturbed mean to `values` (perturbations, 12), as `evaluation.evaluate` does.
 
-    Parameters
-    ----------
-    n_control, n_own : int
-        Control cells, and cells of each perturbation.
-    first_rows, sums, sums_sq, totals, totals_sq
-        As `cuda_kernels.add_rows` left them.
-    order : (genes,)
-        Position of each gene in the data set.
-    starts, affected
-        As for `cuda_kernels.draw`.
-    scores : (blocks, genes)
-        Scratch.
-    score_bits : (blocks, genes)
-        The same memory.
-    sets : (blocks, genes)
-        Scratch: the sets that each gene is in.
-    values : (perturbations, 12)
-        Written; columns as in `evaluation.METRICS`.
+    There are `n_control` control cells and `n_own` of each perturbation. Rows, sums and totals are as
+    `cuda_kernels.add_rows` left them, the pairs of perturbations and affected genes as for `cuda_kernels.draw`. `order`
+    (genes,) is each gene's position in the data set. The rest (blocks, genes) is scratch: scores, the same memory as
+    bits, and the sets that each gene is in.
     """
     space = cuda.shared.array(THREADS, float64)
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x

@@ -125,32 +125,11 @@ def draw(
 ) -> None:
     """Draw the cells of all rows, and add up their log1p expression and its square (equations 2 to 5).
 
-    The counts of a cell depend on the key, its number and its distribution alone.
-
-    Parameters
-    ----------
-    key
-        What the random numbers depend on.
-    cells : (rows + 1,)
-        The cells of row r are `cells[r]` to `cells[r + 1]`.
-    perturbations : (rows,)
-        Number of each row's perturbation; -1 for control.
-    factors : (cells,)
-        Library factors.
-    means : (2, genes)
-        Of control cells and of perturbed ones, at library factor 1 and before effects.
-    dispersions : (genes,)
-    starts : (perturbations + 1,)
-    affected, effects : (affected pairs,)
-        Genes that a perturbation p affects, and what multiplies their means: elements starts[p] to starts[p + 1].
-    own_means : (blocks, genes)
-        Scratch: means of the cells that a block is at.
-    counts : (blocks, CELLS_AT_A_TIME, genes)
-        Scratch: their counts.
-    sums, sums_sq : (rows, genes)
-        Written.
-    n_empty : (rows,)
-        Written: cells without a count; their expression is 0.
+    The counts of a cell depend on the key, its number and its distribution alone. Row r has the cells `cells[r]` to
+    `cells[r + 1]`, of perturbation `perturbations[r]`, -1 for control; perturbation p affects the genes `affected`
+    `[starts[p]]` to `[starts[p + 1]]`, whose means `effects` multiply. `means` (2, genes) are of control and perturbed
+    cells. `own_means` (blocks, genes) and `counts` (blocks, CELLS_AT_A_TIME, genes) are scratch, what follows (rows,
+    genes) and (rows,) is written; `n_empty` counts cells without a count, whose expression is 0.
     """
     totals = cuda.shared.array((CELLS_AT_A_TIME, THREADS), float64)
     scales = cuda.shared.array(CELLS_AT_A_TIME, float32)
@@ -214,13 +193,7 @@ def draw(
 def add_rows(first_rows: Indices, sums: Floats, sums_sq: Floats, totals: Floats, totals_sq: Floats) -> None:
     """Add up the rows of every group, into its first row, and all groups but the first, control, into totals.
 
-    Parameters
-    ----------
-    first_rows : (groups + 1,)
-    sums, sums_sq : (rows, genes)
-        Changed.
-    totals, totals_sq : (genes,)
-        Written.
+    `first_rows` is (groups + 1,), sums are (rows, genes), totals (genes,).
     """
     for gene in range(cuda.grid(1), len(totals), cuda.gridsize(1)):
         all_groups = all_groups_sq = 0.0

@@ -6,16 +6,12 @@ import math
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from diversity_by_design.arrays import ROUNDING
 from diversity_by_design.metrics.means import FEWEST_CHOSEN
-from diversity_by_design.simulator.truth import Effects
+from diversity_by_design.simulator.truth import Effects, Floats, Integers
 from diversity_by_design.statistics import PerturbationStatistics
 from diversity_by_design.threads import available_cores, map_threads
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 GENE_GROUPS = ("all", "affected", "degs_vs_control", "degs_vs_rest")
 METRICS = tuple(f"{metric}_{genes}" for metric in ("pearson_delta", "mse", "mae") for genes in GENE_GROUPS)
@@ -28,45 +24,22 @@ _EVERY = 8
 
 
 def evaluate(statistics: PerturbationStatistics, effects: Effects, workers: int | None = None) -> Floats:
-    """Score the perturbed mean as the prediction of every perturbation.
+    """Score the perturbed mean as the prediction of every perturbation, which have equally many simulated cells.
 
-    Parameters
-    ----------
-    statistics : PerturbationStatistics
-        Of simulated cells, each perturbation with the same number.
-    effects : Effects
-        Genes that each perturbation affects.
-    workers : int, optional
-        Threads (default: as many as cores).
-
-    Returns
-    -------
-    (perturbations, 12)
-        Columns as in `METRICS`. The DEGs are the genes of largest absolute Welch t, as many as are affected; among
-        equal ones those that come first. Errors are NaN on a set without genes; Pearson(delta) is NaN on fewer than
-        three (two of all genes), or where a change is the same for all genes; all is NaN on DEGs vs rest where there is
-        no rest.
+    Columns of the result (perturbations, 12) are `METRICS`. The DEGs are the genes of largest absolute Welch t, as many
+    as are affected; among equal ones those that come first. Errors are NaN on a set without genes; Pearson(delta) is
+    NaN on fewer than three (two of all genes), or where a change is the same for all genes; all is NaN on DEGs vs rest
+    where there is no rest.
     """
     n_labels = len(statistics.labels)
     values = np.full((n_labels, len(METRICS)), np.nan)
-    totals, totals_sq = statistics.sum.sum(axis=0), statistics.sum_sq.sum(axis=0)
+    sums = statistics.sum, statistics.sum_sq
+    control = statistics.control_sum, statistics.control_sum_sq
+    totals = statistics.sum.sum(axis=0), statistics.sum_sq.sum(axis=0)
     shares = np.array_split(np.arange(n_labels), min(workers or available_cores(), n_labels))
 
     def evaluate_share(rows: Integers) -> None:
-        _evaluate(
-            rows,
-            statistics.sum,
-            statistics.sum_sq,
-            statistics.n_cells,
-            totals,
-            totals_sq,
-            statistics.control_sum,
-            statistics.control_sum_sq,
-            statistics.n_control,
-            effects.starts,
-            effects.genes,
-            values,
-        )
+        _evaluate(rows, sums, statistics.n_cells, totals, control, statistics.n_control, effects, values)
 
     map_threads(evaluate_share, shares, len(shares))
     return values
@@ -84,10 +57,9 @@ def _variance(n: float, total: float, total_sq: float) -> float:
 def _squared_t(
     n: float, mean: Floats, variance: Floats, n_other: float, total: Floats, total_sq: Floats, scores: Floats
 ) -> None:
-    """Write the squares of the Welch t scores of a perturbation against other cells to `scores` (genes,).
+    """Write the squares of the Welch t scores of a perturbation against other cells, of these sums, to `scores`.
 
-    Both groups count as `n` cells, as in `deg_scores`; a difference that rounding explains is none. `total` and
-    `total_sq` are the sums of the other cells.
+    Both groups count as `n` cells, as in `deg_scores`; a difference that rounding explains is none.
     """
     for gene in range(len(scores)):
         other = total[gene] / n_other
@@ -99,10 +71,7 @@ def _squared_t(
 
 @numba.njit(nogil=True, cache=True)
 def _nth_largest(scores: Floats, n: int) -> float:
-    """Return the n-th largest score.
-
-    Sorting out by the scores of some genes first leaves few to look at.
-    """
+    """Return the n-th largest score; sorting out by the scores of some genes first leaves few to look at."""
     some = scores[::_EVERY]
     rank = min(2 * n // _EVERY + 8, len(some))
     limit = np.partition(some, len(some) - rank)[len(some) - rank]
@@ -166,19 +135,17 @@ def _score(
 @numba.njit(nogil=True, cache=True)
 def _evaluate(
     rows: Integers,
-    sums: Floats,
-    sums_sq: Floats,
+    all_sums: tuple[Floats, Floats],
     n_cells: Integers,
-    totals: Floats,
-    totals_sq: Floats,
-    control_sum: Floats,
-    control_sum_sq: Floats,
+    all_totals: tuple[Floats, Floats],
+    control_sums: tuple[Floats, Floats],
     n_control: int,
-    starts: Integers,
-    affected: Integers,
+    effects: Effects,
     values: Floats,
 ) -> None:
-    """Fill the rows of `values` (perturbations, 12); the other arguments are as for `evaluate`."""
+    """Fill some rows of `values` (perturbations, 12); pairs are sums, over perturbations or control, and of squares."""
+    (sums, sums_sq), (totals, totals_sq), (control_sum, control_sum_sq) = all_sums, all_totals, control_sums
+    starts, affected, _ = effects
     n_genes = len(totals)
     n_perturbed = n_cells.sum()
     prediction, control = totals / n_perturbed, control_sum / n_control

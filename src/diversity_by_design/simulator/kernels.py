@@ -24,38 +24,24 @@ from diversity_by_design.simulator.random_numbers import (
     probability_of_none,
     uniform,
 )
+from diversity_by_design.simulator.truth import Effects, Floats, Integers
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint32]
 
 
 class Tables(NamedTuple):
-    """A table per gene, for cells whose library factors are in an interval.
+    """A table per gene, for cells whose library factors are in an interval; arrays are (genes,) or (columns of all,).
 
-    Attributes
-    ----------
-    means, dispersions : float64 (genes,)
-        Mean at library factor 1, and dispersion, of a gene's negative binomial distribution.
-    exponents : int64 (genes,)
-        log2 of the number of columns; negative for genes without a table, which are drawn one by one.
-    offsets : int64 (genes,)
-        Where a gene's table begins.
-    aliases : uint64 (columns of all genes,)
-        Of each column its threshold (upper 48 bits) and its alias (lower 16).
-    common : float64 (columns of all genes,)
-        Probability of each count that all cells of the bin have in common; of the last column that of `rest`.
-    rest : float64 (genes,)
-        Probability of what is not in common.
+    Means (at library factor 1) and dispersions are those of the genes' negative binomial distributions.
     """
 
     means: Floats
     dispersions: Floats
-    exponents: Integers
-    offsets: Integers
-    aliases: Words
-    common: Floats
-    rest: Floats
+    exponents: Integers  # log2 of the number of a gene's columns; negative for none, of genes drawn one by one
+    offsets: Integers  # where a gene's table begins
+    aliases: Words  # of each column its threshold (upper 48 bits) and its alias (lower 16)
+    common: Floats  # probability of each count that all cells of the bin have in common; of the last column `rest`
+    rest: Floats  # probability of what is not in common, by gene
 
 
 # The upper bits of a random word choose a column, the 48 bits that follow between the column and its alias.
@@ -159,19 +145,10 @@ def _column(word: np.uint64, exponent: int, aliases: Words, offset: int) -> np.u
 
 @numba.njit(nogil=True, cache=True)
 def draw_unaffected(factors: Floats, tables: Tables, lanes: Words, state: Words, words: Words, counts: Counts) -> None:
-    """Draw the counts of cells that no perturbation affects.
+    """Write the counts (cells, at least genes) of cells that no perturbation affects.
 
-    Parameters
-    ----------
-    factors : (cells,)
-        Library factors, within the interval that the tables were made for.
-    tables : Tables
-    lanes, state : uint64
-        Streams of random numbers (see `random_numbers`), advanced.
-    words : uint64 (GENES_AT_A_TIME * cells,)
-        Scratch.
-    counts : uint32 (cells, at least genes)
-        Written.
+    The library factors (cells,) are in the interval of the tables. The streams `lanes` and `state` of random numbers
+    are advanced; `words` (GENES_AT_A_TIME * cells,) is scratch.
     """
     means, dispersions, exponents, offsets, aliases, common, rest = tables
     n_cells = len(factors)
@@ -197,35 +174,20 @@ def draw_unaffected(factors: Floats, tables: Tables, lanes: Words, state: Words,
 def apply_effects(
     factors: Floats,
     perturbations: Integers,
-    starts: Integers,
-    affected: Integers,
-    upward: npt.NDArray[np.bool_],
+    effects: Effects,
     epsilon: float,
-    means: Floats,
-    dispersions: Floats,
+    tables: Tables,
     state: Words,
     counts: Counts,
 ) -> None:
-    """Turn the counts of unaffected cells into counts of perturbed cells (equations 2 and 4).
+    """Turn counts (cells, at least genes) of unaffected cells into those of perturbed cells (equations 2 and 4).
 
     A count becomes one of a smaller mean, exactly, by keeping each of its molecules with probability 1 / epsilon: the
     Poisson variable stays one, whatever the gamma variable that its mean is multiplied by.
-
-    Parameters
-    ----------
-    factors, perturbations : (cells,)
-        Library factor of each cell, and number of its perturbation.
-    starts : (perturbations + 1,)
-    affected, upward : (affected pairs,)
-        Genes that a perturbation p affects, and whether they go up: elements starts[p] to starts[p + 1].
-    epsilon : float
-    means, dispersions : (genes,)
-        Of the unaffected distribution, at library factor 1.
-    state : uint64 (4,)
-        Stream of random numbers, advanced.
-    counts : uint32 (cells, at least genes)
-        Changed where a gene is affected.
+    `perturbations` (cells,) holds numbers; the tables, the unaffected distributions.
     """
+    means, dispersions = tables.means, tables.dispersions
+    starts, affected, upward = effects
     kept = 1.0 / epsilon
     for cell in range(len(factors)):
         perturbation = perturbations[cell]
@@ -262,19 +224,10 @@ def add_expression(
     sums: Floats,
     sums_sq: Floats,
 ) -> None:
-    """Add the log1p expression of cells, and its square, to the sums of their groups.
+    """Add the log1p expression of cells, and its square, to the sums (groups, genes) of their groups.
 
-    A cell without a count has expression 0.
-
-    Parameters
-    ----------
-    counts : uint32 (cells, at least genes)
-    totals, groups : (cells,)
-        Library size and group of each cell.
-    logarithms : float32 (n,)
-        Scratch: the logarithms of counts below n are computed once per cell.
-    sums, sums_sq : (groups, genes)
-        Added to.
+    A cell without a count, whose library size is 0 in `totals` (cells,), has expression 0. `logarithms` (n,) is
+    scratch: those of counts below n are computed once per cell.
     """
     n_genes = sums.shape[1]
     expression = np.empty(n_genes, np.float32)

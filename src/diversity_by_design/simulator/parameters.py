@@ -29,50 +29,37 @@ class GeneDistribution:
     """Distribution over genes of what a gene brings; log is the natural logarithm.
 
     The defaults are those of a K562 screen: 13,500 counts per cell, the 8,192 highest genes.
-
-    Attributes
-    ----------
-    log_mean, log_mean_sd, log_mean_skewness : float
-        Mean, standard deviation and skewness of the log mean count of control cells, of a shifted gamma distribution.
-    largest_mean : float
-        Genes above it are drawn again. Without a bound, the mean count has a Pareto tail, and some draws would hold a
-        gene with half of all counts, where the highest of K562 has 1.5 %.
-    log_theta_mean, log_theta_sd, log_theta_slope : float
-        Log of the negative binomial size theta: its mean, its standard deviation among genes of one mean, and its
-        slope on the log mean. With the slope, 0.682 makes a standard deviation of 0.69 over all genes.
-    log_shift_mean, log_shift_sd, log_shift_slope : float
-        The same of the log ratio of the means of perturbed and control cells.
     """
 
+    # The log mean count of control cells has a shifted gamma distribution.
     log_mean: float = -0.6
     log_mean_sd: float = 1.05
     log_mean_skewness: float = 1.5
+    # Genes above it are drawn again. Without a bound, the mean count has a Pareto tail, and some draws would hold a
+    # gene with half of all counts, where the highest of K562 has 1.5 %.
     largest_mean: float = 200.0
+    # Log of the negative binomial size theta: its mean, its standard deviation among genes of one mean, and its slope
+    # on the log mean. With the slope, 0.682 makes a standard deviation of 0.69 over all genes.
     log_theta_mean: float = 1.0
     log_theta_sd: float = 0.682
     log_theta_slope: float = -0.1
+    # The same of the log ratio of the means of perturbed and control cells.
     log_shift_mean: float = 0.05
     log_shift_sd: float = 0.2
     log_shift_slope: float = 0.0
 
     def draw(self, rng: np.random.Generator, expressed: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-        """Draw log mean, log theta and log shift, each (genes,).
-
-        Genes that are not `expressed` get the log mean `log_mean`, for the caller to replace.
-        """
+        """Draw log mean (`log_mean` of genes that are not `expressed`), log theta and log shift, each (genes,)."""
         shape = (2 / self.log_mean_skewness) ** 2  # of the gamma distribution with that skewness
         deviation = np.zeros(len(expressed))
         due = expressed
         while due.any():
             deviation[due] = self.log_mean_sd / np.sqrt(shape) * (rng.gamma(shape, size=due.sum()) - shape)
             due = self.log_mean + deviation > np.log(self.largest_mean)
-        log_theta = rng.normal(self.log_theta_mean, self.log_theta_sd, size=len(expressed))
-        log_shift = rng.normal(self.log_shift_mean, self.log_shift_sd, size=len(expressed))
-        return (
-            self.log_mean + deviation,
-            log_theta + self.log_theta_slope * deviation,
-            log_shift + self.log_shift_slope * deviation,
-        )
+        theta = rng.normal(self.log_theta_mean, self.log_theta_sd, size=len(expressed))
+        shift = rng.normal(self.log_shift_mean, self.log_shift_sd, size=len(expressed))
+        theta, shift = theta + self.log_theta_slope * deviation, shift + self.log_shift_slope * deviation
+        return self.log_mean + deviation, theta, shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +125,7 @@ class GeneParameters:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, where: str = "table of gene parameters") -> GeneParameters:
-        """Take the columns `gene`, `mu_control`, `mu_perturbed` and `theta` of a table; others are of no concern.
-
-        Parameters
-        ----------
-        table : DataFrame
-        where : str
-            What to call it in error messages.
+        """Take the columns `gene`, `mu_control`, `mu_perturbed` and `theta` of a table, which messages call `where`.
 
         Raises
         ------
@@ -219,9 +200,17 @@ class GeneParameters:
         layer : str, optional
             Layer that holds the raw counts; None for `X`, which is also taken where there is no layer ``counts``.
         theta : {"control", "perturbed", "all_cells"}
-            The cells whose theta is taken; see `ParameterEstimates.gene_parameters`.
+            The cells whose theta is taken. Control cells (the default) are alike, while the variance of the others
+            holds the effects of perturbations too, which a simulation adds itself. Where these cells have no counts
+            of a gene, its theta in all cells is taken.
         workers : int, optional
             Threads (default: as many as cores); they do not change the result.
+
+        Raises
+        ------
+        InputError
+            No such column, layer or control label; values are no counts, or no gene has any; there are fewer than two
+            control or perturbed cells; gene names are not unique.
 
         Warns
         -----
@@ -257,13 +246,7 @@ class GeneParameters:
         )
 
     def draw(self, g: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Positions of `g` genes, drawn without replacement.
-
-        Raises
-        ------
-        InputError
-            There are fewer genes than that.
-        """
+        """Positions of `g` genes, drawn without replacement."""
         if g > len(self):
             raise InputError(
                 f"g is {g}, but the gene parameters hold only {len(self)} genes; "

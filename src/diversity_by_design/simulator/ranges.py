@@ -17,8 +17,6 @@ from diversity_by_design.simulator.truth import child
 # In a row, after which a bound on the size is taken for a mistake.
 MAX_REDRAWN = 100_000
 
-SCALES = ("linear", "log")
-
 
 @dataclass(frozen=True)
 class Range:
@@ -53,7 +51,7 @@ class Range:
     integer: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
+        if self.scale not in ("linear", "log"):
             raise InputError(f"scale is {self.scale!r}; it must be 'linear' or 'log'")
         for end in (self.low, self.high):
             if isinstance(end, bool) or not isinstance(end, int | float | np.number) or not math.isfinite(end):
@@ -69,16 +67,7 @@ class Range:
         object.__setattr__(self, "high", kind(self.high))
 
     def at(self, quantile: float) -> float:
-        """Value below which the fraction `quantile`, in [0, 1), of the values lies.
-
-        Parameters
-        ----------
-        quantile : float
-
-        Returns
-        -------
-        float, or int if `integer`
-        """
+        """Value, an int if `integer`, below which the fraction `quantile`, in [0, 1), of the values lies."""
         # Whole numbers own the interval that is rounded to them.
         low, high = (self.low - 0.5, self.high + 0.5) if self.integer else (self.low, self.high)
         if self.scale == "log":
@@ -89,18 +78,6 @@ class Range:
             value = math.floor(value + 0.5)
         # Rounding errors must not lead outside.
         return min(max(value, self.low), self.high)
-
-
-_TABLE_1 = {
-    "g": Range(1000, 8192, integer=True),
-    "n_0": Range(10, 8192, "log", integer=True),
-    "n_p": Range(10, 256, "log", integer=True),
-    "k": Range(10, 2000, "log", integer=True),
-    "beta": Range(0, 2),
-    "delta": Range(0.001, 0.1),
-    "epsilon": Range(1.2, 5),
-    "mu_l": Range(0.2, 5, "log"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,26 +110,19 @@ class SweepRanges:
     (11, 0)
     """
 
-    g: Range = _TABLE_1["g"]
-    n_0: Range = _TABLE_1["n_0"]
-    n_p: Range = _TABLE_1["n_p"]
-    k: Range = _TABLE_1["k"]
-    beta: Range = _TABLE_1["beta"]
-    delta: Range = _TABLE_1["delta"]
-    epsilon: Range = _TABLE_1["epsilon"]
-    mu_l: Range = _TABLE_1["mu_l"]
+    g: Range = Range(1000, 8192, integer=True)
+    n_0: Range = Range(10, 8192, "log", integer=True)
+    n_p: Range = Range(10, 256, "log", integer=True)
+    k: Range = Range(10, 2000, "log", integer=True)
+    beta: Range = Range(0, 2)
+    delta: Range = Range(0.001, 0.1)
+    epsilon: Range = Range(1.2, 5)
+    mu_l: Range = Range(0.2, 5, "log")
     sigma_l: float = SIGMA_L
 
     def __post_init__(self) -> None:
         for name, default in _TABLE_1.items():
             object.__setattr__(self, name, _as_range(name, getattr(self, name), default))
-        # What a configuration refuses lies beyond one of the two ends.
-        for name in _TABLE_1:
-            for end in ("low", "high"):
-                try:
-                    SimulationConfig(**{name: getattr(getattr(self, name), end)})
-                except ValueError as error:
-                    raise InputError(f"the range of {name} cannot be used: {error}") from error
         SimulationConfig(sigma_l=self.sigma_l)
 
     def replace(self, **ranges: Any) -> SweepRanges:
@@ -180,19 +150,16 @@ class SweepRanges:
 
         Parameters
         ----------
-        seed : int
-            Of the sweep.
-        dataset_index : int
-            Position of the data set in the sweep.
+        seed, dataset_index : int
+            Of the sweep, and the position of the data set in it.
         max_entries : int, optional
             Bound on the number of entries (cells x genes). A configuration above it is drawn anew as a whole: the
             parameters then follow their joint distribution among the data sets within the bound.
 
         Returns
         -------
-        config : SimulationConfig
-        n_redrawn : int
-            Configurations that were too large.
+        config, n_redrawn : SimulationConfig, int
+            The second is how many configurations were too large.
 
         Raises
         ------
@@ -222,6 +189,11 @@ class SweepRanges:
         return SimulationConfig(**values, sigma_l=self.sigma_l)
 
 
+_TABLE_1: dict[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(SweepRanges) if field.name != "sigma_l"
+}
+
+
 def simulation_seed(seed: int, dataset_index: int) -> np.random.SeedSequence:
     """Seed of the simulation of one data set of a sweep; independent of what its configuration was drawn with."""
     return child(seed, dataset_index, 1)
@@ -234,7 +206,11 @@ def _as_range(name: str, given: Any, default: Range) -> Range:
             low, high = given
             given = dataclasses.replace(default, low=low, high=high)
         # A number of things stays whole, whatever else its range says.
-        return dataclasses.replace(given, integer=default.integer)
+        chosen = dataclasses.replace(given, integer=default.integer)
+        # What a configuration refuses lies beyond one of the two ends.
+        for end in (chosen.low, chosen.high):
+            SimulationConfig(**{name: end})
+        return chosen
     except TypeError:
         raise InputError(f"the range of {name} is {given!r}; it must be a pair (low, high) or a Range") from None
     except ValueError as error:

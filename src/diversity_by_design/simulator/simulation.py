@@ -9,20 +9,12 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.simulator.cells import (
-    Counts,
-    Floats,
-    Integers,
-    add_up,
-    control_cells,
-    draw,
-    part_numbers,
-    perturbed_cells,
-)
+from diversity_by_design.simulator.cells import add_up, control_cells, draw, part_numbers, perturbed_cells
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS, evaluate
+from diversity_by_design.simulator.kernels import Counts
 from diversity_by_design.simulator.parameters import GeneParameters
-from diversity_by_design.simulator.truth import Truth, draw_truth
+from diversity_by_design.simulator.truth import Floats, Integers, Seed, Truth, draw_truth
 from diversity_by_design.statistics import PerturbationStatistics
 
 if TYPE_CHECKING:
@@ -66,10 +58,7 @@ class SimulationResult:
         genes ever affected.
         """
         medians = self.table[list(METRICS)].median()
-        return {
-            **{str(name): float(value) for name, value in medians.items()},
-            "fraction_affected": self.fraction_affected,
-        }
+        return {name: float(medians[name]) for name in METRICS} | {"fraction_affected": self.fraction_affected}
 
     @property
     def n_undefined(self) -> dict[str, int]:
@@ -79,17 +68,9 @@ class SimulationResult:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SimulatedData:
-    """Statistics of a simulated data set, and what they were made from.
+    """Statistics of a simulated data set, and what they were made from."""
 
-    Attributes
-    ----------
-    statistics : tuple of PerturbationStatistics
-        Of the parts that each perturbation's cells were split into; control is in all of them.
-    truth : Truth
-    n_empty_cells : int
-    """
-
-    statistics: tuple[PerturbationStatistics, ...]
+    statistics: tuple[PerturbationStatistics, ...]  # of the parts of each perturbation's cells; control is in all
     truth: Truth
     n_empty_cells: int
 
@@ -97,7 +78,7 @@ class SimulatedData:
 def simulate(
     config: SimulationConfig,
     parameters: GeneParameters,
-    seed: int | np.random.SeedSequence = 0,
+    seed: Seed = 0,
     *,
     device: str = "cpu",
     workers: int | None = None,
@@ -117,10 +98,6 @@ def simulate(
         Both draw from the same distributions, but not the same numbers.
     workers : int, optional
         Threads (default: as many as cores).
-
-    Returns
-    -------
-    SimulationResult
 
     Raises
     ------
@@ -154,7 +131,7 @@ def simulate(
 def simulate_statistics(
     config: SimulationConfig,
     parameters: GeneParameters,
-    seed: int | np.random.SeedSequence = 0,
+    seed: Seed = 0,
     *,
     parts: int = 1,
     device: str = "cpu",
@@ -173,6 +150,8 @@ def simulate_statistics(
     Returns
     -------
     SimulatedData
+        `statistics`: of each part, with all control cells; `truth`: what was simulated; `n_empty_cells`: cells without
+        a count.
 
     Raises
     ------
@@ -199,24 +178,16 @@ def _check_device(device: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What a device returns: sums and sums of squares of expression.
+    """What a device returns: sums and sums of squares of expression."""
 
-    Attributes
-    ----------
-    perturbed, perturbed_sq : float64 (k * parts, g)
-        Row p * parts + i is part i of perturbation p.
-    control, control_sq : float64 (g,)
-    n_empty_cells : int
-    """
-
-    perturbed: Floats
+    perturbed: Floats  # (k * parts, g): row p * parts + i is part i of perturbation p
     perturbed_sq: Floats
-    control: Floats
+    control: Floats  # (g,)
     control_sq: Floats
     n_empty_cells: int
 
 
-def _sums(truth: Truth, seed: int | np.random.SeedSequence, parts: int, workers: int | None) -> Sums:
+def _sums(truth: Truth, seed: Seed, parts: int, workers: int | None) -> Sums:
     control, control_sq, empty_control = add_up(control_cells(truth, seed), workers)
     perturbed, perturbed_sq, empty = add_up(perturbed_cells(truth, seed, parts), workers)
     return Sums(perturbed, perturbed_sq, control.sum(axis=0), control_sq.sum(axis=0), empty_control + empty)
@@ -248,11 +219,7 @@ def _statistics(truth: Truth, parts: int, sums: Sums) -> tuple[PerturbationStati
 
 
 def simulate_anndata(
-    config: SimulationConfig,
-    parameters: GeneParameters,
-    seed: int | np.random.SeedSequence = 0,
-    *,
-    workers: int | None = None,
+    config: SimulationConfig, parameters: GeneParameters, seed: Seed = 0, *, workers: int | None = None
 ) -> AnnData:
     """Simulate a data set and return its cells.
 
@@ -293,11 +260,7 @@ def simulate_anndata(
             index=[f"cell{number:0{len(str(config.n_cells))}d}" for number in range(1, config.n_cells + 1)],
         ),
         var=pd.DataFrame(
-            {
-                "mean_control": truth.mean_control,
-                "mean_base": truth.mean_base,
-                "theta": theta,
-            },
+            {"mean_control": truth.mean_control, "mean_base": truth.mean_base, "theta": theta},
             index=truth.genes.astype(str),
         ),
         varm={"effects": truth.effects.directions(config.g).T},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +15,21 @@ from diversity_by_design.simulator.parameters import GeneParameters
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Seed = int | np.random.SeedSequence
 
 # What each stream of random numbers of a data set is for; a stream depends on the seed and its number alone.
 _GENES, _EFFECTS, _CONTROL_FACTORS, _FACTORS, CONTROL_COUNTS, COUNTS = range(6)
 
 
-@dataclass(frozen=True, eq=False)
-class Effects:
-    """Which genes each perturbation affects (equation 4).
+class Effects(NamedTuple):
+    """Which genes each perturbation affects (equation 4), as pairs of a perturbation and a gene.
 
-    Attributes
-    ----------
-    starts : int (perturbations + 1,)
-        The pairs of perturbation p are elements ``starts[p]`` to ``starts[p + 1]`` of the other two.
-    genes : int (affected pairs,)
-        Positions of affected genes, ascending within a perturbation.
-    upward : bool (affected pairs,)
-        Whether the gene's mean is multiplied by epsilon, or else divided.
+    A tuple, which compiled kernels take as one argument.
     """
 
-    starts: Integers
-    genes: Integers
-    upward: npt.NDArray[np.bool_]
+    starts: Integers  # (perturbations + 1,): elements starts[p] to starts[p + 1] of the others are those of p
+    genes: Integers  # (pairs,): positions, ascending within a perturbation
+    upward: npt.NDArray[np.bool_]  # (pairs,): whether the gene's mean is multiplied by epsilon, or else divided
 
     @property
     def n_affected(self) -> Integers:
@@ -52,54 +46,27 @@ class Effects:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """A simulated data set before any cell is drawn.
-
-    Attributes
-    ----------
-    config : SimulationConfig
-    genes : pandas.Index (g,)
-        Names of the genes drawn.
-    mean_control : float64 (g,)
-        Mean counts of a control cell at library factor 1: mu_c.
-    mean_base : float64 (g,)
-        The same of a perturbed cell, before its perturbation's effects: mu_c + beta (mu_all - mu_c), at least 0.
-    dispersion : float64 (g,)
-        1 / theta; 0 for a gene without overdispersion.
-    effects : Effects
-    control_factors : float64 (n_0,)
-        Library factors of the control cells (equation 5).
-    factors : float64 (k * n_p,)
-        Those of the perturbed cells, by perturbation.
-    n_clipped : int
-        Genes whose base mean would be negative, and is 0 instead.
-    """
+    """A simulated data set before any cell is drawn; means are counts of a cell at library factor 1."""
 
     config: SimulationConfig
     genes: pd.Index
-    mean_control: Floats
-    mean_base: Floats
-    dispersion: Floats
+    mean_control: Floats  # (g,): mu_c
+    mean_base: Floats  # (g,): mu_c + beta (mu_all - mu_c), at least 0: of perturbed cells before effects
+    dispersion: Floats  # (g,): 1 / theta; 0 for a gene without overdispersion
     effects: Effects
-    control_factors: Floats
-    factors: Floats
-    n_clipped: int
+    control_factors: Floats  # (n_0,): library factors of the control cells (equation 5)
+    factors: Floats  # (k * n_p,): those of the perturbed cells, by perturbation
+    n_clipped: int  # genes whose base mean would be negative, and is 0 instead
 
 
-def child(seed: int | np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+def child(seed: Seed, *key: int) -> np.random.SeedSequence:
     """Seed that depends on `seed` and the numbers of `key` alone (unlike `spawn`, which counts its calls)."""
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(whole_number(seed, "seed", 0))
     return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 
-def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: int | np.random.SeedSequence) -> Truth:
-    """Draw the genes, effects and library factors of a data set (equations 2 to 5).
-
-    Raises
-    ------
-    InputError
-        There are fewer gene parameters than genes to simulate, or means so large that counts would not fit into 32
-        bits.
-    """
+def draw_truth(config: SimulationConfig, parameters: GeneParameters, seed: Seed) -> Truth:
+    """Draw the genes, effects and library factors of a data set (equations 2 to 5)."""
     for given, kind in ((config, SimulationConfig), (parameters, GeneParameters)):
         if not isinstance(given, kind):
             raise InputError(f"expected a {kind.__name__}, got a {type(given).__name__}")
