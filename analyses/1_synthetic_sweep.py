@@ -30,10 +30,9 @@ from diversity_by_design.paper.correlations import (
 from diversity_by_design.paper.figures import gene_parameters as gene_figures
 from diversity_by_design.paper.figures import synthetic_sweep as figures
 from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
+from diversity_by_design.paper.gene_source import GeneSource, estimate_from_file, gene_source
 from diversity_by_design.running.project import project_root
 from diversity_by_design.running.results import ResultFolder
-from diversity_by_design.simulator.estimation import estimate_from_file
-from diversity_by_design.simulator.gene_source import GeneSource, gene_source
 from diversity_by_design.simulator.parameters import GeneParameters
 from diversity_by_design.simulator.random_sweep import check_random_sweep, checksum, run_random_sweep, sweep_notes
 from diversity_by_design.simulator.ranges import SweepRanges
@@ -270,7 +269,7 @@ def write_gene_parameters(folder: ResultFolder, source: GeneSource, prepared: Pr
         source.parameters.table,
         caption="Gene parameters that the data sets are simulated from; --parameters takes this table too.",
     )
-    fitted = estimates.gene_parameters().table
+    fitted = estimates.gene_table()
     folder.figure(
         "gene_parameter_histograms",
         gene_figures.draw_parameter_histograms(fitted),

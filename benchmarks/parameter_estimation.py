@@ -24,7 +24,8 @@ import pandas as pd
 from generated import counts
 from scipy import sparse
 
-from diversity_by_design.simulator.estimation import ParameterEstimates, estimate, estimate_from_file
+from diversity_by_design.paper.gene_source import estimate_from_file
+from diversity_by_design.simulator.estimation import ParameterEstimates, estimate
 
 DIFFERENT_CELLS = 2000
 

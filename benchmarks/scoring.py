@@ -1,4 +1,4 @@
-"""Time and peak memory of `Truth` and `score()` with the whole registry, on a generated set of norman19's prepared size.
+"""Time and peak memory of `Truth` and `score()` with all metrics, on a generated set of norman19's prepared size.
 
     uv run benchmarks/scoring.py               # 175 x 256 + 8,192 control cells x 8,192 genes, backed by a file
     uv run benchmarks/scoring.py --scale 0.1   # a quick look
@@ -69,12 +69,8 @@ def measure(path: Path, halvings: int, workers: int) -> None:
     dbd.score(truth, models, workers=workers)
     again = time.perf_counter()
     print(f"{adata.n_obs:,} cells x {adata.n_vars:,} genes (backed), {truth}, {len(dbd.metrics.METRICS)} metrics")
-    print(
-        f"Truth {made - start:.1f} s, score {scored - ready:.1f} s, summary, tests and table {summarised - scored:.1f} s"
-    )
-    print(
-        f"together {made - start + summarised - ready:.1f} s; scoring the same predictors again {again - summarised:.1f} s"
-    )
+    print(f"Truth {made - start:.1f} s, score {scored - ready:.1f} s, tables {summarised - scored:.1f} s")
+    print(f"together {made - start + summarised - ready:.1f} s; the same predictors again {again - summarised:.1f} s")
     print(f"rows of summary, tests, table: {n_rows}")
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

@@ -16,9 +16,8 @@ from examples import write_counts
 
 from diversity_by_design import cli
 from diversity_by_design.errors import InputError
+from diversity_by_design.paper.gene_source import estimate_from_file, gene_source
 from diversity_by_design.simulator.config import SIGMA_L
-from diversity_by_design.simulator.estimation import estimate_from_file
-from diversity_by_design.simulator.gene_source import gene_source
 from diversity_by_design.simulator.parameters import GeneParameters
 from diversity_by_design.simulator.simulation import simulate
 
@@ -125,7 +124,7 @@ def test_results(finished):
 def test_the_data_sets_genes_are_used_where_there_are_enough(finished, screen):
     estimates = estimate_from_file(prepared_file(screen))
     used = GeneParameters.from_csv(finished / "gene_parameters.csv")
-    np.testing.assert_allclose(used.theta, estimates.gene_parameters().theta)
+    np.testing.assert_allclose(used.theta, estimates.gene_table().theta)
     assert pd.read_csv(finished / "gene_estimates.csv")["gene"].tolist() == estimates.table["gene"].tolist()
     sweep = pd.read_csv(finished / "simulations.csv")
     np.testing.assert_allclose(sweep["sigma_l"], estimates.sigma_l)
@@ -374,7 +373,7 @@ def test_genes_without_counts_do_not_count(prepared):
     source = gene_source(None, Prepared(prepared.path, 1000), 1000)
     assert source.name == "default"
     assert source.estimates is not None
-    assert f"it has {len(source.estimates.gene_parameters())} genes with counts" in source.note
+    assert f"it has {len(source.estimates.gene_table())} genes with counts" in source.note
 
 
 def test_genes_of_a_table(prepared, tmp_path):

@@ -14,8 +14,9 @@ from messages import naming
 from scipy import optimize, sparse, stats
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.paper.gene_source import estimate_from_file
 from diversity_by_design.simulator.count_histograms import GROUPS, count_histograms
-from diversity_by_design.simulator.estimation import estimate, estimate_from_anndata, estimate_from_file
+from diversity_by_design.simulator.estimation import estimate, estimate_from_anndata
 
 
 def names(n: int) -> pd.Index:
@@ -214,11 +215,11 @@ def test_genes_without_counts_are_counted_and_left_out():
     assert any(note.startswith("control cells: 0 of 4 genes show no overdisp") for note in estimates.notes)
     assert any("3 have no counts (theta is undefined" in note for note in estimates.notes)
 
-    parameters = estimates.gene_parameters()
-    assert list(parameters.genes) == ["control", "perturbed"]
+    parameters = estimates.gene_table()
+    assert list(parameters["gene"]) == ["control", "perturbed"]
     # Without counts in control, its theta is that of all cells.
     np.testing.assert_array_equal(
-        parameters.theta, [table.loc["control", "theta_control"], table.loc["perturbed", "theta_all_cells"]]
+        parameters["theta"], [table.loc["control", "theta_control"], table.loc["perturbed", "theta_all_cells"]]
     )
     np.testing.assert_array_equal(parameters.mu_control, [1.5, 0])
     np.testing.assert_array_equal(parameters.mu_perturbed, [0, 3])
@@ -229,9 +230,9 @@ def test_theta_may_be_that_of_other_cells():
     estimates = estimate(counts, is_control, names(5))
     present = estimates.table[estimates.table["mu_all_cells"] > 0]
     for cells in GROUPS:
-        np.testing.assert_array_equal(estimates.gene_parameters(cells).theta, present[f"theta_{cells}"])
+        np.testing.assert_array_equal(estimates.gene_table(cells)["theta"], present[f"theta_{cells}"])
     with pytest.raises(InputError, match=naming("theta", "rest", *GROUPS)):
-        estimates.gene_parameters("rest")
+        estimates.gene_table("rest")
 
 
 def test_no_counts_at_all_give_no_parameters():
@@ -239,7 +240,7 @@ def test_no_counts_at_all_give_no_parameters():
     assert np.isnan(estimates.sigma_l)
     assert any(re.search(naming("all cells", 6, "sigma_l"), note) for note in estimates.notes)
     with pytest.raises(InputError, match=naming("gene", "counts")):
-        estimates.gene_parameters()
+        estimates.gene_table()
 
 
 def test_fits_that_do_not_converge_are_reported(monkeypatch):

@@ -51,6 +51,17 @@ class Population:
     seed: np.random.SeedSequence
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Of a data set, whatever device drew it: sums and sums of squares of expression."""
+
+    perturbed: Floats  # (k * parts, g): row p * parts + i is part i of perturbation p
+    perturbed_sq: Floats
+    control: Floats  # (g,)
+    control_sq: Floats
+    n_empty_cells: int
+
+
 def control_cells(truth: Truth, seed: Seed) -> Population:
     """Control cells of a data set (equation 3): several perturbations of no effect, which threads share."""
     groups = np.arange(truth.config.n_0) // _CONTROL_GROUP

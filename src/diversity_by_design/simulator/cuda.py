@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.executors import Executor, Outcome, attempt
+from diversity_by_design.simulator.cells import Sums
 from diversity_by_design.simulator.evaluation import METRICS
-from diversity_by_design.simulator.simulation import Sums
 from diversity_by_design.simulator.truth import COUNTS, Floats, Integers, Seed, Truth, child
 
 # Blocks of a launch: about as many as a large GPU runs at a time, so that none waits until another ends.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -27,7 +26,6 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
-from diversity_by_design.simulator.parameters import GeneParameters
 from diversity_by_design.threads import available_cores, map_threads
 
 if TYPE_CHECKING:
@@ -197,17 +195,10 @@ class ParameterEstimates:
     def _absent(self) -> npt.NDArray[np.bool_]:
         return (self.table["fit_all_cells"] == ENDS[_EMPTY]).to_numpy()
 
-    def gene_parameters(self, theta: Cells = "control") -> GeneParameters:
-        """Parameters to simulate from: both means, and one theta per gene, as in equation 1.
+    def gene_table(self, theta: Cells = "control") -> pd.DataFrame:
+        """What `GeneParameters.from_table` takes: both means, and one theta per gene, as in equation 1.
 
-        Genes without counts in any cell are left out; `notes` says how many.
-
-        Parameters
-        ----------
-        theta : {"control", "perturbed", "all_cells"}
-            The cells whose theta is taken. Control cells (the default) are alike, while the variance of the others
-            holds the effects of perturbations too, which a simulation adds itself. Where these cells have no counts
-            of a gene, its theta in all cells is taken.
+        `theta`: as of `GeneParameters.fit`. Genes without counts in any cell are left out; `notes` says how many.
 
         Raises
         ------
@@ -219,12 +210,8 @@ class ParameterEstimates:
         table = self.table[~self._absent]
         if not len(table):
             raise InputError("no gene has counts in any cell, so there are no gene parameters")
-        return GeneParameters(
-            pd.Index(table["gene"], name=None),
-            table["mu_control"].to_numpy(),
-            table["mu_perturbed"].to_numpy(),
-            table[f"theta_{theta}"].fillna(table["theta_all_cells"]).to_numpy(),
-        )
+        of_cells = table[f"theta_{theta}"].fillna(table["theta_all_cells"])
+        return table[["gene", "mu_control", "mu_perturbed"]].assign(theta=of_cells).reset_index(drop=True)
 
 
 def estimate(
@@ -326,52 +313,12 @@ def estimate_from_anndata(
         layer = None  # that these are counts is checked like anything else
     return estimate(
         expression_matrix(adata, layer),
-        _is_control(adata.obs, perturbation, control),
+        is_control_cell(adata.obs, perturbation, control),
         adata.var_names,
         None if library_size is None else errors.obs_column(adata.obs, library_size).to_numpy(),
         workers,
         where="X" if layer is None else f"layers[{layer!r}]",
     )
-
-
-def estimate_from_file(
-    path: Path | str, *, perturbation: str = "condition", control: str = "control", workers: int | None = None
-) -> ParameterEstimates:
-    """Estimate from a prepared data set, whose counts are read block by block.
-
-    Memory is that of the histograms and of one block, whatever the number of cells.
-
-    Parameters
-    ----------
-    path : Path or str
-        An h5ad file with raw counts in the layer ``counts``; total counts are those in ``obs["ncounts"]`` where that
-        exists, since they count genes that preparation left out.
-    perturbation, control : str
-        The column of `obs` that labels cells, and the label of unperturbed ones.
-    workers : int, optional
-        Threads (default: as many as cores).
-
-    Raises
-    ------
-    InputError
-        There is no such file. No layer ``counts``, no such column or control label. What `estimate` refuses, or a
-        damaged file.
-    """
-    from diversity_by_design.datasets.prepare import LIBRARY_SIZE
-    from diversity_by_design.datasets.reading import H5adFile
-
-    with H5adFile(Path(path)) as file:
-        counts = file.matrix("layers/counts")
-        if counts is None:
-            raise InputError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
-        return estimate(
-            counts,
-            _is_control(file.obs, perturbation, control),
-            file.var.index,
-            file.obs[LIBRARY_SIZE].to_numpy() if LIBRARY_SIZE in file.obs else None,
-            workers,
-            where=f"{path}: layers['counts']",
-        )
 
 
 def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int) -> dict[str, npt.NDArray]:
@@ -414,7 +361,8 @@ def _library(sizes: Floats, is_control: npt.NDArray[np.bool_]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _is_control(obs: pd.DataFrame, perturbation: str, control: str) -> npt.NDArray[np.bool_]:
+def is_control_cell(obs: pd.DataFrame, perturbation: str, control: str) -> npt.NDArray[np.bool_]:
+    """Whether each cell is a control cell; InputError where there is no such column or label."""
     labels = errors.obs_column(obs, perturbation).astype(str)
     errors.control_label(labels.unique(), control, perturbation)
     return (labels == control).to_numpy()

@@ -224,7 +224,7 @@ class GeneParameters:
         )
         for problem in estimates.problems:
             warnings.warn(problem, stacklevel=2)
-        return estimates.gene_parameters(theta)
+        return cls.from_table(estimates.gene_table(theta))
 
     @classmethod
     def default(cls, n_genes: int = 8192, seed: int = 0) -> GeneParameters:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.simulator.cells import add_up, control_cells, draw, part_numbers, perturbed_cells
+from diversity_by_design.simulator.cells import Sums, add_up, control_cells, draw, part_numbers, perturbed_cells
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS, evaluate
 from diversity_by_design.simulator.kernels import Counts
@@ -174,17 +174,6 @@ def simulate_statistics(
 def _check_device(device: str) -> None:
     if device not in DEVICES:
         raise InputError(f"device is {device!r}; it must be one of {', '.join(map(repr, DEVICES))}")
-
-
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """What a device returns: sums and sums of squares of expression."""
-
-    perturbed: Floats  # (k * parts, g): row p * parts + i is part i of perturbation p
-    perturbed_sq: Floats
-    control: Floats  # (g,)
-    control_sq: Floats
-    n_empty_cells: int
 
 
 def _sums(truth: Truth, seed: Seed, parts: int, workers: int | None) -> Sums:

@@ -69,7 +69,7 @@ def test_very_negative_r2_stays_in_view(scores):
     bad = scores.copy()
     bad.loc[(bad["predictor"] == "control_mean") & (bad["metric"] == "r2_delta"), "value"] = -3000.0
     figure = baseline_metrics.draw_baseline_metrics(bad)
-    axes = next(axes for axes in figure.axes if axes.get_title().startswith(style.METRIC_LABELS["r2_delta"]))
+    axes = next(axes for axes in figure.axes if axes.get_title().startswith(style.metric_label("r2_delta")))
     assert axes.get_yscale() == "symlog"
     assert axes.get_ylim()[0] < -3000
     assert "logarithmic below -1" in texts(axes)
@@ -98,7 +98,7 @@ def test_groups_of_figure_9_are_named_with_their_size_and_empty_ones_said(scores
     grouped = scores.merge(tied[["perturbation", "deg_group"]], on="perturbation")
     figure = deg_count_groups.draw_deg_count_groups(grouped, ranges)
     assert [axes.get_title().split(", h")[0].split(", l")[0] for axes in figure.axes] == [
-        style.METRIC_LABELS[metric] for metric in ("wmse", "weighted_r2_delta", "pearson_delta_degs")
+        style.metric_label(metric) for metric in ("wmse", "weighted_r2_delta", "pearson_delta_degs")
     ]
     for axes in figure.axes:
         labels = [tick.get_text() for tick in axes.get_xticklabels()]

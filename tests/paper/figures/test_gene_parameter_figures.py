@@ -34,7 +34,7 @@ def estimates() -> ParameterEstimates:
 
 
 def test_histograms_count_every_gene(estimates):
-    table = estimates.gene_parameters().table
+    table = estimates.gene_table()
     histograms = figures.parameter_histograms(table)
     assert (histograms.groupby("parameter")["genes"].sum() == len(table)).all()
     apart = histograms[~(histograms["bin_right"] > histograms["bin_left"])].set_index("parameter")
@@ -49,7 +49,7 @@ def test_histograms_count_every_gene(estimates):
 
 
 def test_histograms_say_what_has_no_place(estimates):
-    table = estimates.gene_parameters().table
+    table = estimates.gene_table()
     figure = figures.draw_parameter_histograms(table)
     assert [axes.get_xscale() for axes in figure.axes] == ["log"] * 4
     assert "1 at 0" in texts(figure) and f"{np.isinf(table['theta']).sum()} at inf" in texts(figure)

@@ -7,7 +7,7 @@ import pytest
 from diversity_by_design import audit, audit_summary
 from diversity_by_design.metrics import Metric
 from diversity_by_design.paper.figures.metric_audit import draw_metric_audit
-from diversity_by_design.paper.figures.style import METRIC_LABELS
+from diversity_by_design.paper.figures.style import metric_label
 from diversity_by_design.simulator import GeneParameters
 from diversity_by_design.simulator.config import SIMULATION_PARAMETERS
 from diversity_by_design.simulator.ranges import SweepRanges
@@ -61,7 +61,7 @@ def test_heat_map_shows_every_correlation(tables, axes):
     assert written.count("undefined") == 2
     assert written[:8] == [f"{r:.2f}" for r in correlations["r"][:8]]
     labels = [label.get_text() for label in heat_map.get_yticklabels()]
-    assert labels[0] == f"{METRIC_LABELS['mse']}\nlower is better\nn = 4 data sets"
+    assert labels[0] == f"{metric_label('mse')}\nlower is better\nn = 4 data sets"
     assert labels[3] == "nowhere\nhigher is better\nn = 0 data sets"
 
 

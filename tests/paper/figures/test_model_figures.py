@@ -181,7 +181,7 @@ def test_dose_curve_has_a_point_per_seed_and_the_power_of_each_loss(several):
     figure = draw_loss_dose(dose)
     assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
         "median WMSE",
-        f"median {style.METRIC_LABELS['weighted_r2_delta']}",
+        f"median {style.metric_label('weighted_r2_delta')}",
         "median MSE",
         "median gene variance,",
     ]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diversity_by_design.datasets.prepare import LIBRARY_SIZE
+from diversity_by_design.datasets.reading import H5adFile
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SIGMA_L
-from diversity_by_design.simulator.estimation import ParameterEstimates, estimate_from_file
+from diversity_by_design.simulator.estimation import ParameterEstimates, estimate, is_control_cell
 from diversity_by_design.simulator.parameters import GeneParameters
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def gene_source(
     Raises
     ------
     InputError
-        As of `GeneParameters.from_csv` and `estimation.estimate_from_file`.
+        As of `GeneParameters.from_csv` and `estimate_from_file`.
     """
     if wanted not in (None, "default", "fit"):
         path = Path(wanted)
@@ -75,7 +77,7 @@ def gene_source(
     estimates, n_genes = None, prepared.report.genes
     if wanted == "fit" or (wanted is None and n_genes >= largest_g):
         estimates = estimate_from_file(prepared.path, workers=workers)
-        fitted = estimates.gene_parameters()
+        fitted = GeneParameters.from_table(estimates.gene_table())
         n_genes = len(fitted)
         if wanted == "fit" or n_genes >= largest_g:
             note = f"Simulated genes are those of {prepared.name}, with parameters estimated from its counts."
@@ -83,3 +85,40 @@ def gene_source(
     if wanted is None:
         drawn += f": it has {n_genes:,} genes with counts, and data sets of up to {largest_g:,} are simulated"
     return GeneSource("default", GeneParameters.default(), SIGMA_L, f"{drawn}.", estimates)
+
+
+def estimate_from_file(
+    path: Path | str, *, perturbation: str = "condition", control: str = "control", workers: int | None = None
+) -> ParameterEstimates:
+    """Estimate from a prepared data set, whose counts are read block by block.
+
+    Memory is that of the histograms and of one block, whatever the number of cells.
+
+    Parameters
+    ----------
+    path : Path or str
+        An h5ad file with raw counts in the layer ``counts``; total counts are those in ``obs["ncounts"]`` where that
+        exists, since they count genes that preparation left out.
+    perturbation, control : str
+        The column of `obs` that labels cells, and the label of unperturbed ones.
+    workers : int, optional
+        Threads (default: as many as cores).
+
+    Raises
+    ------
+    InputError
+        There is no such file. No layer ``counts``, no such column or control label. What `estimate` refuses, or a
+        damaged file.
+    """
+    with H5adFile(Path(path)) as file:
+        counts = file.matrix("layers/counts")
+        if counts is None:
+            raise InputError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
+        return estimate(
+            counts,
+            is_control_cell(file.obs, perturbation, control),
+            file.var.index,
+            file.obs[LIBRARY_SIZE].to_numpy() if LIBRARY_SIZE in file.obs else None,
+            workers,
+            where=f"{path}: layers['counts']",
+        )
