@@ -23,8 +23,8 @@ import diversity_by_design as dbd
 from diversity_by_design import datasets, metrics
 from diversity_by_design.datasets.expression import read_expression
 from diversity_by_design.paper import sweeps
-from diversity_by_design.paper.comparison import baseline_scores
-from diversity_by_design.paper.correlations import correlation
+from diversity_by_design.paper.comparison import paper_scores
+from diversity_by_design.paper.correlations import sweep_correlations
 
 # Choice, variant, quantity, value.
 Row = tuple[str, str, str, float]
@@ -46,7 +46,7 @@ def main() -> None:
                 *control_in_library_deciles(data),
                 *identical_replicates(data),
                 *deg_sets(data),
-                *duplicate_truth(adata, data),
+                *truths(adata),
                 *correlated_points(data),
             ]:
                 print(f"{prepared.name:24}{row[0]:26}{row[1]:34}{row[2]:46}{row[3]:10.4f}")
@@ -102,7 +102,7 @@ def strength(data: sweeps.SweepData) -> Iterator[Row]:
             sweep = sweeps.run_sweep(parameter, chosen)
             name = f"DEGs {variant}" + (" (default)" if variant == data.strength else "")
             for column in ("pearson_delta_all", "mse_all"):
-                yield "strength", name, f"r of {column} with {parameter}", correlation(sweep, column)[0]
+                yield "strength", name, f"r of {column} with {parameter}", correlation(sweep, column)
 
 
 def control_in_library_deciles(data: sweeps.SweepData) -> Iterator[Row]:
@@ -111,7 +111,7 @@ def control_in_library_deciles(data: sweeps.SweepData) -> Iterator[Row]:
     whole = [dataclasses.replace(setting, control_mean=data.statistics.control_mean) for setting in settings]
     for variant, chosen in {"control cut too (default)": settings, "control whole": whole}.items():
         sweep = pd.concat([sweeps.score_setting("mu_l", setting, data) for setting in chosen])
-        yield "mu_l", variant, "r of pearson_delta_all", correlation(sweep, "pearson_delta_all")[0]
+        yield "mu_l", variant, "r of pearson_delta_all", correlation(sweep, "pearson_delta_all")
         yield "mu_l", variant, "median Pearson(delta)", sweep["pearson_delta_all"].median()
 
 
@@ -121,7 +121,7 @@ def identical_replicates(data: sweeps.SweepData) -> Iterator[Row]:
     whole = sweep[sweep["value"] == sweep["value"].max()]
     repeated = pd.concat([sweep] + [whole] * (sweeps.K_REPLICATES - 1))
     for variant, table in {"once (default)": sweep, "ten times": repeated}.items():
-        yield "k, all perturbations", variant, "r of pearson_delta_all", correlation(table, "pearson_delta_all")[0]
+        yield "k, all perturbations", variant, "r of pearson_delta_all", correlation(table, "pearson_delta_all")
 
 
 def deg_sets(data: sweeps.SweepData) -> Iterator[Row]:
@@ -140,16 +140,17 @@ def deg_sets(data: sweeps.SweepData) -> Iterator[Row]:
     for variant, parts in {"of all the data (default)": fixed, "of the subset": renewed}.items():
         sweep = pd.concat(parts)
         column = "pearson_delta_degs_vs_rest"
-        r, _, n = correlation(sweep, column)
-        yield "DEGs in the sweep of k", variant, "r of Pearson(delta) on DEGs, k > 1", r
-        yield "DEGs in the sweep of k", variant, "points defined", n
+        yield "DEGs in the sweep of k", variant, "r of Pearson(delta) on DEGs, k > 1", correlation(sweep, column)
+        yield "DEGs in the sweep of k", variant, "points defined", sweep[column].count()
 
 
-def duplicate_truth(adata: ad.AnnData, data: sweeps.SweepData) -> Iterator[Row]:
-    """What predictors other than the technical duplicate are compared with."""
-    halves = dbd.technical_duplicate(adata)
-    for variant, truth in {"all cells (default)": "paper", "second half": "second_half"}.items():
-        table = baseline_scores(data.statistics, halves, data.vs_rest, data.weights, truth=truth)
+def truths(adata: ad.AnnData) -> Iterator[Row]:
+    """What predictors are compared with."""
+    calibrated = dbd.score(dbd.Truth.from_anndata(adata, seed=0)).table
+    for variant, table in {
+        'mode "paper" (analysis 5)': paper_scores(dbd.Truth.from_anndata(adata, mode="paper", seed=0)),
+        'mode "calibrated" (score)': calibrated,
+    }.items():
         medians = table.groupby(["predictor", "metric"])["value"].median()
         for predictor in ("perturbed_mean", "technical_duplicate"):
             for metric in ("mse", "wmse", "r2_delta", "weighted_r2_delta"):
@@ -163,8 +164,12 @@ def correlated_points(data: sweeps.SweepData) -> Iterator[Row]:
         medians = sweep.groupby(["parameter", "value"], as_index=False)["pearson_delta_all"].median()
         medians["perturbation"] = "median"
         for variant, table in {"perturbations (default)": sweep, "medians of settings": medians}.items():
-            r = correlation(table, "pearson_delta_all")[0]
+            r = correlation(table, "pearson_delta_all")
             yield "points of table 3", variant, f"r of pearson_delta_all with {parameter}", r
+
+
+def correlation(sweep: pd.DataFrame, column: str) -> float:
+    return sweep_correlations({sweep["parameter"].iat[0]: sweep}, [column])["r"].iat[0]
 
 
 if __name__ == "__main__":

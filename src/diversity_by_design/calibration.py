@@ -107,7 +107,8 @@ def calibrate(
             zero = sign * (sign * totals[1:n_anchors]).max(axis=0)
             lead = sign * (totals[0] - zero)
             with np.errstate(divide="ignore", invalid="ignore"):
-                return zero, lead, (totals[n_anchors:] - zero) / np.where(lead > 0, totals[0] - zero, np.nan)
+                span = np.where(lead > 0, totals[0] - zero, np.nan)
+                return zero, lead, (totals[n_anchors:] - zero) / span + 0.0  # no -0.0
 
         zero, lead, values = scaled(point)
         _, leads, draws = scaled(resampled)

@@ -114,7 +114,7 @@ class Scorecard:
         keys = ["context", "predictor", "metric"]
         table = table.merge(self.summary[[*keys, "zero", "one", "informative"]], on=keys, how="left", sort=False)
         span = (table["one"] - table["zero"]).where(table["informative"])
-        table["calibrated"] = (table["value"] - table["zero"]) / span
+        table["calibrated"] = (table["value"] - table["zero"]) / span + 0.0  # no -0.0
         columns = [
             *keys[:1],
             "perturbation",

@@ -265,11 +265,14 @@ def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
     """
     if parameter not in SWEEPS:
         raise InputError(f"no sweep called {parameter!r}; there are: {', '.join(SWEEPS)}")
-    tables = []
-    for setting in SWEEPS[parameter](data):
-        about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate}
-        tables.append(pd.DataFrame({**about, "perturbation": setting.statistics.labels, **_scores(setting, data)}))
+    tables = [score_setting(parameter, setting, data) for setting in SWEEPS[parameter](data)]
     return pd.concat(tables, ignore_index=True)
+
+
+def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
+    """Score mu_all on one setting; the rows of `run_sweep` that are about it."""
+    about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate}
+    return pd.DataFrame({**about, "perturbation": setting.statistics.labels, **_scores(setting, data)})
 
 
 def _scores(setting: Setting, data: SweepData) -> dict[str, FloatArray]:
