@@ -1,6 +1,7 @@
 """score(): what may be given, what comes out whatever the form, and what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -341,13 +342,16 @@ class TestRegistries:
         BASELINES.remove("half_of_mu_all")
 
     @pytest.mark.usefixtures("registered")
-    def test_appear_in_scores_summaries_and_tests(self, truth, frame):
+    def test_appear_in_scores_summaries_tests_and_reports(self, truth, frame, tmp_path):
         card = score(truth, {"mine": frame}, resamples=20)
         for table in (card.table, card.summary):
             found = table[(table["metric"] == "largest_error") & (table["predictor"] == "half_of_mu_all")]
             assert len(found) == (5 if table is card.table else 1)
         assert {"half_of_mu_all", "mine"} in [set(pair) for pair in card.tests[["first", "second"]].values]
         assert "half_of_mu_all" not in card.models
+        card.to_html(tmp_path / "scorecard.html")
+        page = (tmp_path / "scorecard.html").read_text()
+        assert {"largest_error", "half_of_mu_all"} <= set(re.findall(r"\w+", page))
 
     @pytest.mark.usefixtures("registered")
     def test_an_uninformative_baseline_may_be_the_zero(self, truth):
