@@ -8,12 +8,16 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
 
 FLOAT_FORMAT = "%.10g"
+# From version 3.1 on pandas reads floats exactly unless told otherwise, and warns where it is told to.
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+_EXACTLY: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 
 # What a disk reports without naming a file: full, over quota, file too large, read-only, broken.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -103,5 +107,5 @@ def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFram
         dtype=dict(dtypes) if dtypes else None,
         keep_default_na=False,
         na_values=[""],
-        float_precision="round_trip",
+        **_EXACTLY,
     )
