@@ -8,7 +8,7 @@ from examples import make_expression
 from messages import naming
 from scipy import sparse
 
-from diversity_by_design import cells as chunks
+from diversity_by_design import cells as reading
 from diversity_by_design import groups
 from diversity_by_design.errors import InputError
 from diversity_by_design.groups import LabelledCells, Partition, expression_matrix, perturbation_labels
@@ -34,13 +34,13 @@ def sums(adata: ad.AnnData, codes: np.ndarray, n_groups: int) -> np.ndarray:
 def passes(monkeypatch) -> list[str]:
     """What was read from the beginning to the end."""
     found = []
-    original = groups.checked_chunks
+    original = groups.read_blocks
 
-    def counting(matrix, names, genes, where):
+    def counting(matrix, cells, genes, where, scale):
         found.append(where)
-        return original(matrix, names, genes, where)
+        return original(matrix, cells, genes, where, scale)
 
-    monkeypatch.setattr(groups, "checked_chunks", counting)
+    monkeypatch.setattr(groups, "read_blocks", counting)
     return found
 
 
@@ -92,7 +92,7 @@ def test_blocks_of_genes_give_the_same_bits(stored_as, cells, tmp_path, monkeypa
     if stored_as.startswith("backed"):
         stored.write_h5ad(tmp_path / "x.h5ad")
         stored = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
-        monkeypatch.setattr(chunks, "CHUNK_VALUES", 300)
+        monkeypatch.setattr(reading, "BLOCK_VALUES", 300)
     per_gene = 3 * 32 + 5 * 16
     # All at once; blocks of 7, with a rest of 5; one gene at a time.
     for sums_bytes, n_passes in ((40 * per_gene, 1), (7 * per_gene, 6), (1, 40)):

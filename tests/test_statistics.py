@@ -13,7 +13,7 @@ from messages import naming
 from scipy import sparse
 
 from diversity_by_design import PerturbationStatistics
-from diversity_by_design import cells as chunks
+from diversity_by_design import cells as reading
 from diversity_by_design.errors import InputError
 from diversity_by_design.statistics import sample_variance
 
@@ -68,7 +68,7 @@ def test_in_memory_storage_does_not_matter(stored_as, dtype, workers):
 def test_backed_by_a_file_in_chunks(stored_as, expression, tmp_path, monkeypatch):
     expected = PerturbationStatistics.from_anndata(expression)
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(chunks, "BLOCK_VALUES", 100)
+    monkeypatch.setattr(reading, "BLOCK_VALUES", 100)
     assert_same(PerturbationStatistics.from_anndata(backed), expected)
     with pytest.raises(InputError, match=naming("view", "stats.select")):
         PerturbationStatistics.from_anndata(backed[:, expression.var_names[::2]])
@@ -80,7 +80,7 @@ def test_never_holds_more_than_a_chunk(stored_as, expression, tmp_path, monkeypa
     from diversity_by_design.moments import GroupedMoments
 
     backed = write_backed(expression, tmp_path / "x.h5ad", STORED_AS[stored_as])
-    monkeypatch.setattr(chunks, "BLOCK_VALUES", 200)
+    monkeypatch.setattr(reading, "BLOCK_VALUES", 200)
     sizes = []
     for method in ("add_rows", "add_columns"):
         original = getattr(GroupedMoments, method)
@@ -269,7 +269,7 @@ class TestBadInput:
             backed = write_backed(
                 expression, tmp_path / f"{stored_as}.h5ad", lambda _, to=to: to(sparse.csr_matrix(dense))
             )
-            monkeypatch.setattr(chunks, "BLOCK_VALUES", 300)
+            monkeypatch.setattr(reading, "BLOCK_VALUES", 300)
             with pytest.raises(InputError, match=naming("cell60", "gene39")):
                 PerturbationStatistics.from_anndata(backed)
 
@@ -341,15 +341,15 @@ class TestContexts:
     def test_are_gathered_in_one_pass(self, cells, tmp_path, monkeypatch):
         expected = PerturbationStatistics.by_context(cells, "line")
         backed = write_backed(cells, tmp_path / "x.h5ad", sparse.csr_matrix)
-        monkeypatch.setattr(chunks, "CHUNK_VALUES", 400)
+        monkeypatch.setattr(reading, "BLOCK_VALUES", 400)
         passes = []
-        original = chunks.checked_chunks
+        original = reading.read_blocks
 
         def counting(*arguments):
             passes.append(arguments)
             return original(*arguments)
 
-        monkeypatch.setattr("diversity_by_design.groups.checked_chunks", counting)
+        monkeypatch.setattr("diversity_by_design.groups.read_blocks", counting)
         found = PerturbationStatistics.by_context(backed, "line")
         assert len(passes) == 1
         for line, stats in expected.items():

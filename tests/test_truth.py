@@ -11,7 +11,7 @@ from messages import naming
 from scipy import sparse, stats
 
 from diversity_by_design import PerturbationStatistics, Truth, deg_scores, deg_weights, score, technical_duplicate
-from diversity_by_design import cells as chunks
+from diversity_by_design import cells as reading
 from diversity_by_design.baselines import BASELINES
 from diversity_by_design.errors import InputError
 from diversity_by_design.groups import LabelledCells
@@ -183,7 +183,7 @@ class TestOnePass:
     def passes(self, monkeypatch) -> list[int]:
         """How many cells each pass has read so far."""
         found = []
-        original = chunks.checked_chunks
+        original = reading.read_blocks
 
         def counting(*arguments):
             found.append(0)
@@ -191,13 +191,13 @@ class TestOnePass:
                 found[-1] += chunk.values.shape[0]
                 yield chunk
 
-        monkeypatch.setattr("diversity_by_design.groups.checked_chunks", counting)
+        monkeypatch.setattr("diversity_by_design.groups.read_blocks", counting)
         return found
 
     @pytest.mark.parametrize("context", [None, "line"])
     def test_a_backed_file_is_read_once(self, context, cells, tmp_path, monkeypatch, passes):
         cells.write_h5ad(tmp_path / "x.h5ad")
-        monkeypatch.setattr(chunks, "CHUNK_VALUES", 1000)
+        monkeypatch.setattr(reading, "BLOCK_VALUES", 1000)
         backed = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
         labels = None if context is None else TRAIN
         found = Truth.from_anndata(backed, halvings=3, seed=1, context=context, labels=labels)

@@ -64,7 +64,8 @@ def as_array(values: Any, name: str, *, infinite: bool = False) -> FloatArray:
         raise InputError(f"{name} is no array of numbers ({error}); expected rows of equal length") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} is of type {array.dtype}; expected real numbers")
-    array = array.astype(np.float64, copy=False)
+    # Sums over rows depend, by rounding, on how these lie in memory.
+    array = array.astype(np.float64, order="C", copy=False)
     if not infinite and np.isinf(array).any():
         where = np.argwhere(np.isinf(array))
         raise InputError(
@@ -135,7 +136,7 @@ def aligned(**given: Any) -> dict[str, Any]:
             values = values[rows][:, columns]
         else:
             values = values[columns]
-        result[name] = values
+        result[name] = np.ascontiguousarray(values)
     return result
 
 

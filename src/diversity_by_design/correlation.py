@@ -61,7 +61,7 @@ def correlations(
     --------
     >>> x, y = np.arange(6.0)[:, None], np.array([[0.0, 1.0, 1.0, 3.0, 4.0, 6.0]]).T
     >>> correlations(x, y).r.round(2)
-    array([[0.96]])
+    array([[0.97]])
     """
     if not len(x):
         raise InputError("there are no rows to correlate")

@@ -201,7 +201,7 @@ def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
     """
     if layer is not None:
         if layer not in adata.layers:
-            raise InputError(f"no layer {layer!r}; the layers are: {errors.listed(adata.layers)}")
+            raise InputError(f"no layer {layer!r}; the layers are: {errors.listed(filter(None, adata.layers))}")
         return adata.layers[layer]
     if adata.isbacked and adata.is_view:
         raise InputError(

@@ -75,7 +75,7 @@ def score(
     >>> truth = Truth(PerturbationStatistics.from_matrix(cells, labels, list("vwxyz")))
     >>> card = score(truth, {"zero": np.zeros(5)}, "mse")
     >>> card.table[["perturbation", "predictor", "value"]].round(2).to_dict("split", index=False)["data"][-2:]
-    [['A', 'zero', 2.28], ['B', 'zero', 0.34]]
+    [['A', 'zero', 2.37], ['B', 'zero', 0.25]]
     """
     chosen = METRICS.chosen(metrics)
     options = CardOptions(aggregate, resamples, seed)
