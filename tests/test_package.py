@@ -1,15 +1,22 @@
 """The package as a whole: what it offers, and what importing it costs."""
 
+import importlib.util
 import subprocess
 import sys
 
 import pytest
+from messages import naming
 
 import diversity_by_design as dbd
 
 
 def test_every_public_name_exists():
-    for name in dbd.__all__:
+    names = list(dbd.__all__)
+    if importlib.util.find_spec("torch") is None:
+        names.remove("losses")
+        with pytest.raises(dbd.InputError, match=naming("losses", "torch")):
+            _ = dbd.losses
+    for name in names:
         assert getattr(dbd, name) is not None
     assert dir(dbd) == dbd.__all__
 
