@@ -21,34 +21,18 @@ _AT_A_TIME = 2**22
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A calibrated score; NaN where a metric is not informative.
+    """A calibrated score; NaN where a metric is not informative."""
 
-    Attributes
-    ----------
-    value, low, high : float
-        Calibrated score and its interval.
-    n : int
-        Perturbations that predictor, baselines and duplicate all have.
-    zero, one : float
-        Aggregates of the best uninformative baseline and of the technical duplicate over these.
-    which_zero : int
-        Which baseline is the best; -1 without any.
-    perfect, perfect_calibrated : float
-        The same of what a perfect prediction would score.
-    informative : bool
-        Whether the duplicate is better than the best baseline beyond the interval of their difference.
-    """
-
-    value: float = np.nan
-    low: float = np.nan
+    value: float = np.nan  # the calibrated score
+    low: float = np.nan  # its interval
     high: float = np.nan
-    n: int = 0
-    zero: float = np.nan
-    one: float = np.nan
-    which_zero: int = -1
-    perfect: float = np.nan
+    n: int = 0  # perturbations that predictor, baselines and duplicate all have
+    zero: float = np.nan  # aggregate of the best uninformative baseline over these
+    one: float = np.nan  # of the technical duplicate
+    which_zero: int = -1  # which baseline is the best; -1 without any
+    perfect: float = np.nan  # of what a perfect prediction would score
     perfect_calibrated: float = np.nan
-    informative: bool = False
+    informative: bool = False  # the duplicate is better than the best baseline beyond the interval of their difference
 
 
 def calibrate(
@@ -64,27 +48,14 @@ def calibrate(
 ) -> list[Calibrated]:
     """Calibrate the scores of several predictors on one metric.
 
-    Parameters
-    ----------
-    scores : (predictors, perturbations)
-        NaN where a perturbation is not predicted or a score undefined.
-    one : (perturbations,)
-        Of the technical duplicate.
-    zeros : (baselines, perturbations)
-        Of the uninformative baselines; one that is undefined everywhere is none.
-    perfect : (perturbations,)
-        What a perfect prediction would score.
-    sign : int
-        1 where higher is better, else -1.
-    aggregate : "median" or "mean"
-    resamples, seed : int
-        Perturbations are resampled jointly: the same ones for all predictors that have the same perturbations. The best
-        baseline is chosen anew in each resample. Resamples in which the duplicate is not better do not count for
-        intervals of calibrated scores.
+    `scores` (predictors, perturbations) are NaN where a perturbation is not predicted or a score undefined; `one`
+    (perturbations,) are those of the technical duplicate, `zeros` (baselines, perturbations) of the uninformative
+    baselines, of which one that is undefined everywhere is none, `perfect` (perturbations,) what a perfect prediction
+    would score. `sign` is 1 where higher is better, else -1.
 
-    Returns
-    -------
-    list of Calibrated
+    Perturbations are resampled jointly: the same ones for all predictors that have the same perturbations. The best
+    baseline is chosen anew in each resample. Resamples in which the duplicate is not better do not count for intervals
+    of calibrated scores.
     """
     mean_or_median: Callable[..., Any] = np.median if aggregate == "median" else np.mean
     usable = np.flatnonzero(~np.isnan(zeros).all(axis=1))

@@ -29,21 +29,11 @@ Positions = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Block:
-    """Some cells x some genes of a matrix, all genes or all cells of it.
+    """Some cells x some genes of a matrix, all genes or all cells of it."""
 
-    Attributes
-    ----------
-    cells : slice or int array
-        Which rows of the matrix these are.
-    genes : slice
-        Which columns.
-    values : array, CSR or CSC matrix (cells, genes)
-        In the machine's byte order, never float16, no entry stored twice.
-    """
-
-    cells: slice | Positions
-    genes: slice
-    values: Any
+    cells: slice | Positions  # which rows of the matrix these are
+    genes: slice  # which columns
+    values: Any  # array, CSR or CSC; in the machine's byte order, never float16, no entry stored twice
 
     @property
     def by_gene(self) -> bool:
@@ -65,27 +55,14 @@ def read_blocks(
 
     Of what is stored in a file, one block is held at a time; what is in memory is not copied if that can be avoided.
 
-    Parameters
-    ----------
-    matrix : (cells, genes)
-        An array or sparse matrix, an h5py or zarr array, or a sparse dataset of anndata.
-    cells, genes : pandas.Index
-        Names, for error messages.
-    where : str
-        What to call the matrix in error messages.
-    scale : {"expression", "counts"}
-        What the values must be: log1p expression, or whole numbers up to 16,777,216.
-    rows : int array, optional
-        Only these cells (sorted positions).
-    as_csr : bool
-        Values are CSR without explicit zeros, and blocks are small even if the matrix is in memory. Otherwise they
-        are dense, CSR or CSC as the matrix is, and a matrix in memory is one block.
+    `matrix` (cells, genes) is an array or sparse matrix, an h5py or zarr array, or a sparse dataset of anndata;
+    messages call it `where`, and its rows and columns by the names `cells` and `genes`. Values must be on the `scale`:
+    log1p expression, or whole numbers up to 16,777,216. With `rows` (sorted positions) only these cells are read. With
+    `as_csr` values are CSR without explicit zeros, and blocks are small even if the matrix is in memory; otherwise they
+    are dense, CSR or CSC as the matrix is, and a matrix in memory is one block.
 
-    Raises
-    ------
-    InputError
-        The values are no real numbers. Some are NaN, infinite or negative, or no counts, as soon as they are met; after
-        the last block, that the values cannot be log1p expression. A stored matrix is damaged.
+    Raises InputError for values that are no real numbers, NaN, infinite or negative, or no counts, as soon as they are
+    met; after the last block, where the values cannot be log1p expression; and where a stored matrix is damaged.
     """
     if matrix.dtype.kind not in "biuf":
         raise InputError(f"{where} holds values of type {matrix.dtype}; expected whole or floating-point numbers")

@@ -28,48 +28,25 @@ SUMS_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Partition:
-    """Groups of cells whose sums are wanted.
+    """Groups of cells whose sums are wanted."""
 
-    Attributes
-    ----------
-    codes : int array (cells,)
-        Each cell's group; -1 leaves it out.
-    n_groups : int
-    squares : bool
-        Whether sums of squares are wanted too.
-    """
-
-    codes: npt.NDArray[np.intp]
+    codes: npt.NDArray[np.intp]  # (cells,): each cell's group; -1 leaves it out
     n_groups: int
-    squares: bool = True
+    squares: bool = True  # whether sums of squares are wanted too
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledCells:
-    """Expression of cells wherever it is stored, and the context and perturbation of each.
+    """Expression of cells wherever it is stored, and the context and perturbation of each."""
 
-    Attributes
-    ----------
-    matrix : array, sparse matrix, h5py.Dataset or anndata sparse dataset (cells, genes)
-    genes, cells : pandas.Index
-    codes : int array (cells,)
-        Each cell's group, -1 for a cell without a label.
-    groups : DataFrame (groups,)
-        `context` (categorical) and `label` of each group, sorted, control last in each context.
-    n_cells : int array (groups,)
-    control : str or None
-    where : str
-        What messages call the matrix.
-    """
-
-    matrix: Any
+    matrix: Any  # (cells, genes): array, sparse matrix, h5py.Dataset or sparse dataset of anndata
     genes: pd.Index
     cells: pd.Index
-    codes: npt.NDArray[np.intp]
-    groups: pd.DataFrame
-    n_cells: IntArray
+    codes: npt.NDArray[np.intp]  # (cells,): each cell's group, -1 for a cell without a label
+    groups: pd.DataFrame  # `context` (categorical) and `label` of each group, sorted, control last in each context
+    n_cells: IntArray  # (groups,)
     control: str | None
-    where: str
+    where: str  # what messages call the matrix
 
     @classmethod
     def from_anndata(
@@ -145,18 +122,9 @@ class LabelledCells:
     ) -> list[FloatArray]:
         """Sums of several partitions of the cells, in one pass over them.
 
-        Parameters
-        ----------
-        partitions : sequence of Partition
-        workers : int, optional
-        sums_bytes : int
-            What the running sums may take at once, which is 32 bytes per group and gene (16 without squares). If they
-            would take more, there is a pass over the cells for each of several blocks of genes.
-
-        Returns
-        -------
-        list of float64 array (1 or 2, groups, genes)
-            Sums, and sums of squares if these were asked for.
+        Of each partition: sums, and sums of squares if these are wanted (1 or 2, groups, genes). The running sums take
+        32 bytes per group and gene (16 without squares); where that is more than `sums_bytes`, there is a pass over the
+        cells for each of several blocks of genes.
         """
         from diversity_by_design.moments import GroupedMoments
 
@@ -192,13 +160,7 @@ def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) 
 
 
 def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
-    """`X` or a layer, still on disk if the AnnData is backed.
-
-    Raises
-    ------
-    InputError
-        No such layer. `adata` is a view of a backed file, whose `X` anndata would read whole.
-    """
+    """`X` or a layer, still on disk if the AnnData is backed."""
     if layer is not None:
         if layer not in adata.layers:
             raise InputError(f"no layer {layer!r}; the layers are: {errors.listed(filter(None, adata.layers))}")

@@ -31,24 +31,14 @@ class Halvings:
     """Sums over random halves of the cells of some perturbations, and over the first half of each half.
 
     They take 32 bytes per halving, perturbation and gene.
-
-    Attributes
-    ----------
-    labels, genes : pandas.Index
-    n_cells, n_first : int array (labels,)
-        Cells of each perturbation, and of its first half.
-    first : sequence of float64 array (2, labels, genes)
-        Of each halving, sums and sums of squares of the first halves.
-    quarters : sequence of float64 array (2, labels, genes)
-        Of each halving, sums of the first half of the first, and of the second, half.
     """
 
     labels: pd.Index
     genes: pd.Index
-    n_cells: IntArray
-    n_first: IntArray
-    first: Sequence[FloatArray]
-    quarters: Sequence[FloatArray]
+    n_cells: IntArray  # (labels,): cells of each perturbation
+    n_first: IntArray  # and of its first half
+    first: Sequence[FloatArray]  # of each halving, sums and sums of squares of first halves (2, labels, genes)
+    quarters: Sequence[FloatArray]  # sums of the first half of the first, and of the second, half (2, labels, genes)
 
     def __len__(self) -> int:
         return len(self.first)
