@@ -40,26 +40,15 @@ _Read = TypeVar("_Read")
 class Annotations:
     """Terms of genes, and other names of these genes.
 
-    Attributes
-    ----------
-    table : DataFrame
-        `symbol`, `go_id`: each pair once, sorted.
-    synonyms : dict
-        Symbol of every other name that stands for one gene only.
-    left_out : dict
-        What of the files is in neither, and how many: reason -> number.
-
-    Examples
-    --------
     >>> table = pd.DataFrame({"symbol": ["TP53", "TP53", "MYC"], "go_id": ["GO:2", "GO:1", "GO:1"]})
     >>> annotations = Annotations(table, {"P53": "TP53"})
     >>> annotations.table["go_id"].tolist()
     ['GO:1', 'GO:1', 'GO:2']
     """
 
-    table: pd.DataFrame
-    synonyms: Mapping[str, str] = field(default_factory=dict)
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    table: pd.DataFrame  # `symbol`, `go_id`: each pair once, sorted
+    synonyms: Mapping[str, str] = field(default_factory=dict)  # symbol of other names that stand for one gene only
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of the files: reason -> number
 
     def __post_init__(self) -> None:
         missing = [name for name in TABLE if name not in self.table.columns]
@@ -86,24 +75,11 @@ def read_annotations(path: Path | str, synonyms: Path | str | None = None, *, ta
 
     Files are tables with a header, separated by tabs or commas; those that end in ``.gz`` are compressed.
 
-    Parameters
-    ----------
-    path : Path or str
-        Known by its header: a table with the columns `symbol` and `go_id`, of which rows with anything but 0 in a
-        column `propagated` (they follow from a more special term) are left out; or gene2go, of which rows of other
-        organisms are passed over and rows whose qualifier says NOT are left out.
-    synonyms : Path or str, optional
-        Other names of genes: a table with the columns `synonym` and `symbol`, or NCBI's gene_info, without which the
-        genes of gene2go have no names. A name that stands for several genes is left out, and so is one
-        that is itself the symbol of a gene.
-    tax_id : int
-        Organism in NCBI's files (default: human).
-
-    Raises
-    ------
-    InputError
-        There is no such file. The file has another header, is damaged or holds no annotation; or it is gene2go, and
-        gene_info was not given.
+    The header of `path` tells what it is: a table with the columns `symbol` and `go_id`, of which rows with anything
+    but 0 in a column `propagated` (they follow from a more special term) are left out; or gene2go, of which rows of
+    other organisms are passed over and rows whose qualifier says NOT are left out. `synonyms` is a table with the
+    columns `synonym` and `symbol`, or NCBI's gene_info, without which the genes of gene2go have no names. A name that
+    stands for several genes is left out, and so is one that is itself the symbol of a gene.
     """
     path = Path(path)
     names = None if synonyms is None else _read_names(Path(synonyms), tax_id)
@@ -157,13 +133,7 @@ def write_table(path: Path, table: pd.DataFrame) -> bool:
 
 
 def table_header(path: Path) -> tuple[list[str], str]:
-    """Names of the columns of a text table, and what separates them: a tab if there is one, else a comma.
-
-    Raises
-    ------
-    InputError
-        There is no such file. It cannot be read as text.
-    """
+    """Names of the columns of a text table, and what separates them: a tab if there is one, else a comma."""
 
     def first_line() -> str:
         with _opened(path) as file:
@@ -251,18 +221,10 @@ def _own_rows(path: Path, tax_id: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Names:
-    """Names of genes, as a file has them.
+    """Names of genes, as a file has them."""
 
-    Attributes
-    ----------
-    pairs : DataFrame
-        `synonym`, `symbol`.
-    symbol_of : mapping or None
-        Symbol of each gene's number, where the file has it.
-    """
-
-    pairs: pd.DataFrame
-    symbol_of: Mapping[Hashable, str] | None
+    pairs: pd.DataFrame  # `synonym`, `symbol`
+    symbol_of: Mapping[Hashable, str] | None  # symbol of each gene's number, where the file has it
 
     def unambiguous(self, symbols: pd.Series) -> tuple[dict[str, str], int]:
         """Symbols of the names that stand for one gene, and how many stand for several; `symbols` are no synonyms."""

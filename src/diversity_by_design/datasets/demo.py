@@ -44,91 +44,58 @@ _LEAST_SPARE_CELLS = 2
 class DemoParameters:
     """What the demo data set is made of.
 
-    "K562" figures were estimated from public K562 screens (13,500 counts per cell, the 8,192 highest genes);
-    "chosen" ones are set so that the number of differentially expressed genes per perturbation spreads as it does in
-    real data with as many cells. Log means the natural logarithm.
-
-    Attributes
-    ----------
-    n_singles, n_doubles : int
-        Perturbations of one gene, and of two of these genes. Chosen.
-    cells_per_perturbation : int
-        Good cells that every single and double perturbation has at least (replogle22 is prepared with 64).
-    spare_cells : int
-        Most good cells a perturbation has beyond that; at least 2 are always there. Chosen.
-    n_rare : int
-        Further single perturbations with between a quarter and half of `cells_per_perturbation`, which a
-        preparation with an equal number of cells leaves out. Chosen.
-    n_control_cells : int
-        Good unperturbed cells. Chosen.
-    n_low_quality_cells : int
-        Further cells with 3 % of the usual counts, among all labels in proportion to their cells. Chosen.
-    n_genes, n_silent_genes : int
-        Genes that are expressed, and further ones with 0.0001 counts per cell. Chosen.
-    counts_per_cell : float
-        Mean library size (counts, or UMI, per good cell). Chosen.
-    library_sd : float
-        Standard deviation of the log library size (0.17 to 0.3 in K562).
-    log_mean_sd, log_mean_skewness : float
-        Standard deviation and skewness over genes of the log mean expression of control cells, drawn from a shifted
-        gamma distribution (1.05 and 1.5 in K562).
-    log_theta_mean, log_theta_sd, log_theta_slope : float
-        Log of the negative binomial size theta: mean and standard deviation over genes, and slope on the log mean
-        (1.0, 0.69 and -0.1 in K562).
-    shift_sd, shift_slope : float
-        Log fold change of all perturbed against control cells: standard deviation over genes (0.2 in K562) and slope
-        on the log mean. Since expression sums to one, the slope also sets the mean of the shift over genes; the one
-        chosen gives about that of K562, 0.05.
-    n_modules, smallest_module, largest_module : int
-        Sets of co-regulated genes and their number of genes; modules overlap, being drawn independently. Chosen.
-    null_share : float
-        Share of single perturbations without any effect, not even on their target. Chosen.
-    strength_mean, strength_max : float
-        Strength of the others: mean and upper bound of a beta distribution that reaches down to nearly none. It is the
-        absolute log fold change that a perturbation gives the typical gene of the module it moves most. Chosen.
-    private_genes : int
-        Genes that each perturbation moves besides modules, with a standard deviation of its strength. Chosen.
-    target_log_fold_change : float
-        Mean log fold change of the activated target itself (CRISPR activation), spread by a fifth. Chosen.
-    additivity : float
-        Effect of a double perturbation relative to the sum of the effects of its singles. Chosen.
-    interaction : float
-        Standard deviation of the log fold change that a double adds to one module and to as many private genes as a
-        single has, relative to the mean strength of its singles. Chosen.
-
-    Raises
-    ------
-    InputError
-        A number is out of its range, or more is asked for than there are genes or pairs.
+    "K562" figures were estimated from public K562 screens (13,500 counts per cell, the 8,192 highest genes); "chosen"
+    ones are set so that the number of differentially expressed genes per perturbation spreads as it does in real data
+    with as many cells. Log means the natural logarithm.
     """
 
+    # Perturbations of one gene, and of two of these genes. Chosen.
     n_singles: int = 40
     n_doubles: int = 20
+    # Good cells that every single and double perturbation has at least (replogle22 is prepared with 64).
     cells_per_perturbation: int = 64
-    spare_cells: int = 16
+    spare_cells: int = 16  # most good cells a perturbation has beyond that; at least 2 are always there. Chosen.
+    # Further single perturbations with between a quarter and half of `cells_per_perturbation`, which a preparation with
+    # an equal number of cells leaves out. Chosen.
     n_rare: int = 2
-    n_control_cells: int = 1_100
+    n_control_cells: int = 1_100  # good unperturbed cells. Chosen.
+    # Further cells with 3 % of the usual counts, among all labels in proportion to their cells. Chosen.
     n_low_quality_cells: int = 60
+    # Genes that are expressed, and further ones with 0.0001 counts per cell. Chosen.
     n_genes: int = 1_000
     n_silent_genes: int = 40
-    counts_per_cell: float = 5_000.0
-    library_sd: float = 0.25
+    counts_per_cell: float = 5_000.0  # mean library size (counts, or UMI, per good cell). Chosen.
+    library_sd: float = 0.25  # standard deviation of the log library size (0.17 to 0.3 in K562)
+    # Standard deviation and skewness over genes of the log mean expression of control cells, drawn from a shifted gamma
+    # distribution (1.05 and 1.5 in K562).
     log_mean_sd: float = 1.05
     log_mean_skewness: float = 1.5
+    # Log of the negative binomial size theta: mean and standard deviation over genes, and slope on the log mean (1.0,
+    # 0.69 and -0.1 in K562).
     log_theta_mean: float = 1.0
     log_theta_sd: float = 0.69
     log_theta_slope: float = -0.1
+    # Log fold change of all perturbed against control cells: standard deviation over genes (0.2 in K562) and slope on
+    # the log mean. As expression sums to one, the slope also sets the mean over genes; this gives that of K562, 0.05.
     shift_sd: float = 0.2
     shift_slope: float = -0.02
+    # Sets of co-regulated genes and their number of genes; modules overlap, being drawn independently. Chosen.
     n_modules: int = 12
     smallest_module: int = 30
     largest_module: int = 60
-    null_share: float = 0.1
+    null_share: float = 0.1  # share of single perturbations without any effect, not even on their target. Chosen.
+    # Strength of the others: mean and upper bound of a beta distribution that reaches down to nearly none. It is the
+    # absolute log fold change that a perturbation gives the typical gene of the module it moves most. Chosen.
     strength_mean: float = 0.65
     strength_max: float = 2.0
+    # Genes that each perturbation moves besides modules, with a standard deviation of its strength. Chosen.
     private_genes: int = 50
+    # Mean log fold change of the activated target itself (CRISPR activation), spread by a fifth. Chosen.
     target_log_fold_change: float = 1.0
+    # Effect of a double perturbation relative to the sum of the effects of its singles. Chosen.
     additivity: float = 0.85
+    # Standard deviation of the log fold change that a double adds to one module and to as many private genes as a
+    # single has, relative to the mean strength of its singles. Chosen.
     interaction: float = 0.5
 
     def __post_init__(self) -> None:
@@ -207,31 +174,13 @@ def of_seed(path: Path, seed: int) -> Path:
 def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> anndata.AnnData:
     """Draw the synthetic demo data set: raw counts that still need the preparation every data set gets.
 
-    Parameters
-    ----------
-    seed : int
-        Non-negative; with `parameters`, all that the result depends on.
-    parameters : DemoParameters
+    `X` (cells, genes) is CSR float32, cells in random order. `obs`: ``perturbation`` (``A``, ``A+B`` or ``control``;
+    named after genes of the set) and ``ncounts``. `var`: ``control_mean`` (expected counts in a control cell),
+    ``theta``, ``shift`` (log fold change of perturbed against control cells) and ``expressed`` (False for silent
+    genes). ``varm["effects"]``: true log fold changes (genes, perturbations), shift excluded, before expression is
+    rescaled to sum to one; ``uns["demo"]["effect_labels"]`` names its columns. ``uns["demo"]`` also holds the seed and
+    the parameters, and says that the set is synthetic.
 
-    Returns
-    -------
-    anndata.AnnData
-        ``X`` : raw counts, CSR float32 (cells, genes), cells in random order.
-        ``obs["perturbation"]`` : categorical, ``A``, ``A+B`` (sorted) or ``control``; ``obs["ncounts"]`` : counts per
-        cell. Perturbations are named after genes of the set.
-        ``var["control_mean"]`` : expected counts in a control cell; ``var["theta"]``; ``var["shift"]`` : log fold
-        change of perturbed against control cells; ``var["expressed"]`` : False for silent genes.
-        ``varm["effects"]`` : true log fold changes (genes, perturbations), shift excluded, before expression is
-        rescaled to sum to one; ``uns["demo"]["effect_labels"]`` names its columns.
-        ``uns["demo"]`` : that the set is synthetic, the seed and the parameters.
-
-    Raises
-    ------
-    InputError
-        `seed` is negative.
-
-    Examples
-    --------
     >>> adata = generate_demo(seed=1, parameters=DemoParameters(n_singles=3, n_doubles=1, n_rare=0, n_control_cells=20))
     >>> adata.obs["perturbation"].nunique(), bool(adata.uns["demo"]["synthetic"])
     (5, True)

@@ -37,29 +37,12 @@ def fetch(
 
     What has arrived of a file is kept as ``<name>.part``; a transfer that breaks off goes on from there, within this
     call as long as something arrives, and at the next call otherwise. The file gets its name only once its size and
-    checksum are right. Without a known checksum, that of the first download is recorded in ``<name>.checksum.json``
-    and every later one is held to it.
+    checksum are right. Without a known checksum, that of the first download is recorded in ``<name>.checksum.json`` and
+    every later one is held to it.
 
-    Parameters
-    ----------
-    source : DatasetSpec or str
-        A data set of the registry, or an URL.
-    folder : Path
-        Made if needed.
-    filename : str, optional
-        Name on disk; for an URL, its last part by default.
-    size : int, optional
-        Expected bytes.
-    checksum : str, optional
-        As ``md5:...`` or ``sha256:...``.
-    force : bool
-        Download it although it is there, whatever its recorded checksum; the earlier file stays until then.
-
-    Raises
-    ------
-    InputError
-        There is no connection, the server refuses, or the transfer broke off. The size or the checksum is wrong, or the
-        data set is not one that is downloaded. The disk is full or the folder cannot be written to.
+    Of an URL, `filename` is by default the last part; `size` is in bytes, `checksum` as ``md5:...`` or ``sha256:...``.
+    With `force` it is downloaded although it is there, whatever its recorded checksum; the earlier file stays until
+    then.
     """
     if isinstance(source, DatasetSpec):
         if source.url is None:

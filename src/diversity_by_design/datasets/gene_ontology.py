@@ -49,28 +49,11 @@ class Source(StrEnum):
 def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bool = False) -> Path:
     """Download what a graph of genes is made of, unless it is there, and print what was kept of it.
 
-    Parameters
-    ----------
-    data_dir : Path
-        The results go to ``data_dir/gene_ontology``, the downloaded files to ``raw`` within.
-    source : Source
-        NCBI: the files gene2go and gene_info, which change daily; ``annotations.tsv.gz`` (`symbol`, `go_id`) and
-        ``synonyms.tsv.gz`` (`synonym`, `symbol`) are made of them, for human genes. GEARS: the edges that
-        cell-gears comes with, ``edges.csv`` (`source`, `target`, `importance`).
-    force : bool
-        Download anew, whatever the checksum was last time.
-
-    Returns
-    -------
-    Path
-        Of the annotations, or of the edges.
-
-    Raises
-    ------
-    InputError
-        There is no connection, the server refuses, or the transfer broke off. A file is not of the expected kind, or
-        not the one that was downloaded first. The disk is full or the folder cannot be written to. Another process
-        does the same.
+    The results go to ``data_dir/gene_ontology``, the downloaded files to ``raw`` within. Of NCBI these are gene2go and
+    gene_info, which change daily; ``annotations.tsv.gz`` (`symbol`, `go_id`) and ``synonyms.tsv.gz`` (`synonym`,
+    `symbol`) are made of them, for human genes. Of GEARS, the edges that cell-gears comes with, ``edges.csv``
+    (`source`, `target`, `importance`). `force` downloads anew, whatever the checksum was last time. Returns the path of
+    the annotations or edges.
     """
     folder = data_dir / NAME
     path = folder / (ANNOTATIONS_FILE if source is Source.NCBI else EDGES_FILE)
@@ -84,19 +67,8 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
 def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
     """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
 
-    Parameters
-    ----------
-    data_dir : Path
-    dataset : str
-        Its name.
-    seed : int
-        Of its preparation, on which annotations of the demo depend.
-
-    Returns
-    -------
-    Path or None
-        Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
-        None if there are none of these.
+    Annotations of the data set itself (the demo has some, which depend on the seed of its preparation), else those of
+    NCBI, else the edges of cell-gears; None if there are none of these.
     """
     of_dataset, common = data_dir / dataset / ANNOTATIONS_FILE, data_dir / NAME
     candidates = (of_seed(of_dataset, seed), of_dataset, common / ANNOTATIONS_FILE, common / EDGES_FILE)

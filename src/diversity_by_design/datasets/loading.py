@@ -113,17 +113,7 @@ def prepare_named(
 ) -> PreparedDataset:
     """Prepare a data set of the registry, unless it is prepared with these options and this seed.
 
-    Parameters
-    ----------
-    name : str
-    data_dir : Path
-    options : dict
-        Settings that replace the registry's, unless None.
-    seed : int
-    source : Path, optional
-        Raw file to use instead of downloading it.
-    force : bool
-        Prepare anew in any case.
+    `options` that are not None replace the registry's settings; `source` is a raw file to use instead of a download.
     """
     spec = registry.get(name)
     settings = spec.settings().changed(options)

@@ -48,23 +48,11 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     perturbation and at most so many control cells; counts are normalised to 10,000 per cell over these genes and
     log1p-transformed by scanpy; the most variable genes are kept.
 
-    Parameters
-    ----------
-    source : Path
-        An h5ad file; its `X`, or else its layer ``counts``, holds raw counts (dense, CSR or CSC).
-    destination : Path
-        Written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR, float32),
-        ``obs["condition"]`` the condition, ``obs["ncounts"]`` the total counts of the cell, and
-        ``uns["diversity_by_design"]`` how the file was made.
-    settings : PreparationSettings
-    seed : int
-        Decides which cells are drawn. Their order in the file does not matter.
-
-    Raises
-    ------
-    InputError
-        There is no file `source`. It has no such column, or the control label does not occur there. It is damaged,
-        holds no raw counts, or too little of it is left. `destination` cannot be written.
+    The `X` of the source, or else its layer ``counts``, holds raw counts (dense, CSR or CSC). The destination is
+    written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR, float32),
+    ``obs["condition"]`` the condition, ``obs["ncounts"]`` the total counts of the cell, and
+    ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells are drawn; their order in the
+    file does not matter.
     """
     with H5adFile(source) as file:
         cells, genes = file.obs.index, file.var.index

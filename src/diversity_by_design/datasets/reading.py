@@ -17,18 +17,7 @@ if TYPE_CHECKING:
 
 
 class H5adFile:
-    """An h5ad file open for reading; use it in a ``with`` statement.
-
-    Attributes
-    ----------
-    obs, var : pandas.DataFrame
-        With names as text.
-
-    Raises
-    ------
-    InputError
-        There is no such file. The file is empty, cut short, of another format, or has no cells or no genes.
-    """
+    """An h5ad file open for reading; use it in a ``with`` statement. `obs` and `var` have names as text."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,13 +42,7 @@ class H5adFile:
         self._file.close()
 
     def matrix(self, name: str) -> Any:
-        """Return ``X`` or a layer (``layers/counts``) as `cells.read_blocks` takes it; None if there is none.
-
-        Raises
-        ------
-        InputError
-            The matrix has another shape than the tables say, or is stored in a way that is not known.
-        """
+        """Return ``X`` or a layer (``layers/counts``) as `cells.read_blocks` takes it; None if there is none."""
         import h5py
         from anndata.io import sparse_dataset
 
@@ -82,13 +65,7 @@ class H5adFile:
         return matrix
 
     def counts(self, name: str, rows: Positions | None = None) -> Iterator[Block]:
-        """Yield CSR blocks of the counts in ``X`` or a layer, all or some cells (sorted), and draw a bar.
-
-        Raises
-        ------
-        InputError
-            As of `matrix` and `cells.read_blocks`.
-        """
+        """Yield CSR blocks of the counts in ``X`` or a layer, all or some cells (sorted), and draw a bar."""
         from tqdm import tqdm
 
         cells, genes = self.obs.index, self.var.index

@@ -11,47 +11,26 @@ from diversity_by_design.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationSettings:
-    """What to keep of a file of raw counts (section 3.2 and appendix A of the paper).
+    """What to keep of a file of raw counts (section 3.2 and appendix A of the paper)."""
 
-    Attributes
-    ----------
-    perturbation_key : str
-        Column of obs that names each cell's perturbation.
-    control_label : str
-        Label of unperturbed cells there; the prepared file calls them ``control``.
-    combination_separator : str or None
-        What stands between the parts of a combination in the file, such as ``_`` in ``A_B``; None if it is ``+``.
-    guide_suffix : str or None
-        Regular expression of an ending that tells guides of one target apart, such as ``g1`` in ``STAT2g1``; it is
-        removed, so that these cells share a label.
-    cells_per_perturbation : int or None
-        Exactly so many cells are drawn from each perturbation. None: the largest power of two up to 256 that at
-        least three quarters of the perturbations reach.
-    n_genes : int
-        So many genes are kept, the most variable ones.
-    max_control_cells : int
-        If there are more control cells, so many are drawn.
-    min_genes_per_cell : int or None
-        Cells with fewer detected genes are left out. None: 200, or 1 in a file of fewer than 2,000 genes.
-    min_cells_per_gene : int
-        Genes detected in fewer cells are left out.
-    gene_name_column : str or None
-        Column of var with the gene symbols; None if they are the index.
-    library_size_columns : tuple of str
-        Columns of obs that may hold each cell's total counts; the first that exists is used. Without any, the totals
-        are summed from the counts.
-    """
-
-    perturbation_key: str
-    control_label: str
+    perturbation_key: str  # column of obs that names each cell's perturbation
+    control_label: str  # label of unperturbed cells there; the prepared file calls them ``control``
+    # What stands between the parts of a combination in the file, such as ``_`` in ``A_B``; None if it is ``+``.
     combination_separator: str | None = None
+    # Regular expression of an ending that tells guides of one target apart, such as ``g1`` in ``STAT2g1``; it is
+    # removed, so that these cells share a label.
     guide_suffix: str | None = None
+    # Exactly so many cells are drawn from each perturbation. None: the largest power of two up to 256 that at least
+    # three quarters of the perturbations reach.
     cells_per_perturbation: int | None = None
-    n_genes: int = 8192
-    max_control_cells: int = 8192
+    n_genes: int = 8192  # so many genes are kept, the most variable ones
+    max_control_cells: int = 8192  # if there are more control cells, so many are drawn
+    # Cells with fewer detected genes are left out. None: 200, or 1 in a file of fewer than 2,000 genes.
     min_genes_per_cell: int | None = None
-    min_cells_per_gene: int = 3
-    gene_name_column: str | None = None
+    min_cells_per_gene: int = 3  # genes detected in fewer cells are left out
+    gene_name_column: str | None = None  # column of var with the gene symbols; None if they are the index
+    # Columns of obs that may hold each cell's total counts; the first that exists is used. Without any, the totals are
+    # summed from the counts.
     library_size_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -17,11 +17,5 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits.
-
-    Raises
-    ------
-    InputError
-        There is no such file.
-    """
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
     return digest(path, "sha256")

@@ -44,14 +44,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The folder is made if needed. If the block raises, the temporary file is removed and an earlier `path` stays as it
     was. The temporary name ends as `path` does, since many writers choose their format by it.
 
-    Raises
-    ------
-    InputError
-        The disk is full, or the folder cannot be written to; the message names the file. Errors about other files pass
-        through unchanged.
-
-    Examples
-    --------
     >>> with atomic_path(Path("numbers.txt")) as temporary:  # doctest: +SKIP
     ...     temporary.write_text("1 2 3")
     """
@@ -77,13 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table without its index, floats to ten significant digits, undefined values empty.
-
-    Raises
-    ------
-    InputError
-        The index holds information, which would be lost, or a column name occurs twice.
-    """
+    """Write a table without its index, floats to ten significant digits, undefined values empty."""
     if frame.index.nlevels > 1 or frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index.dtype):
         raise ValueError(
             f"{path.name}: the table's index ({frame.index.names}) would be lost; make it columns with reset_index()"

@@ -39,24 +39,9 @@ def write_index(
 ) -> Path:
     """Write index.html into a data set's folder of results, from the run.json of each analysis there.
 
-    Parameters
-    ----------
-    dataset_folder : Path
-        ``results/<dataset>``, which holds one folder per analysis.
-    expected : mapping of str to str
-        Name and title of analyses that the page names as not run where their folder is missing.
-    failed : mapping of str to int
-        Name and exit code of analyses that ended with an error.
-
-    Returns
-    -------
-    Path
-        The page. It embeds every figure, so that this one file can be passed on.
-
-    Raises
-    ------
-    InputError
-        A run.json or a figure's PNG is not what it should be. The page cannot be written.
+    The folder, ``results/<dataset>``, holds one folder per analysis. `expected` has the name and title of analyses that
+    the page names as not run where their folder is missing; `failed` the name and exit code of those that ended with an
+    error. The page embeds every figure, so that this one file can be passed on.
     """
     expected, failed = expected or {}, failed or {}
     found = {record.parent.name for record in dataset_folder.glob("*/run.json")}

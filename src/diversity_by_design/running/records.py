@@ -179,13 +179,7 @@ def fingerprint(
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Content of a folder's run.json; None if there is none.
-
-    Raises
-    ------
-    InputError
-        The file is there but is no record of results.
-    """
+    """Content of a folder's run.json; None if there is none."""
     path = folder / RECORD
     if not path.exists():
         return None

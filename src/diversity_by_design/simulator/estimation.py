@@ -129,28 +129,19 @@ def _fit(
 
 @dataclass(frozen=True, eq=False)
 class ParameterEstimates:
-    """Estimates of gene parameters and of the spread of library sizes.
+    """Estimates of gene parameters and of the spread of library sizes."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per gene: `gene`, and for control, perturbed and all cells (`..._control`, `..._perturbed`,
-        `..._all_cells`) `mu`, the mean count; `theta`, the size of the negative binomial distribution (1 / alpha of
-        nb2), infinite without overdispersion and NaN without counts; and `fit`, how the fit ended: "converged",
-        "no overdispersion", "no counts" or "not converged".
-    library : DataFrame
-        One row for control, perturbed and all cells: `cells`, `n_cells`, `n_empty` (cells of library size 0, left
-        out of what follows), `log_mean` and `sigma_l`, the mean and the standard deviation (n - 1) of the natural
-        log of the library size.
-    library_sizes : float64 array (cells,)
-    histograms : CountHistograms
-        What the fits were made from.
-    """
-
+    # One row per gene: `gene`, and for control, perturbed and all cells (`..._control`, `..._perturbed`,
+    # `..._all_cells`) `mu`, the mean count; `theta`, the size of the negative binomial distribution (1 / alpha of nb2),
+    # infinite without overdispersion and NaN without counts; and `fit`, how the fit ended: "converged", "no
+    # overdispersion", "no counts" or "not converged".
     table: pd.DataFrame
+    # One row for control, perturbed and all cells: `cells`, `n_cells`, `n_empty` (cells of library size 0, left out of
+    # what follows), `log_mean` and `sigma_l`, the mean and the standard deviation (n - 1) of the natural log of the
+    # library size.
     library: pd.DataFrame
-    library_sizes: Floats
-    histograms: CountHistograms
+    library_sizes: Floats  # (cells,)
+    histograms: CountHistograms  # what the fits were made from
 
     @property
     def sigma_l(self) -> float:
@@ -199,11 +190,6 @@ class ParameterEstimates:
         """What `GeneParameters.from_table` takes: both means, and one theta per gene, as in equation 1.
 
         `theta`: as of `GeneParameters.fit`. Genes without counts in any cell are left out; `notes` says how many.
-
-        Raises
-        ------
-        InputError
-            `theta` names no group of cells, or no gene has counts.
         """
         if theta not in GROUPS:
             raise InputError(f"theta is {theta!r}; it must be one of {errors.listed(GROUPS)}")
@@ -227,27 +213,10 @@ def estimate(
 
     Library sizes are no part of the fit, so that their spread is in theta too: it adds about sigma_l^2 to 1 / theta.
 
-    Parameters
-    ----------
-    counts : array, sparse matrix, h5py or zarr array, or anndata sparse dataset (cells, genes)
-        Raw counts; what is on disk is read block by block.
-    is_control : bool array (cells,)
-    genes : pandas.Index (genes,)
-    library_sizes : array (cells,), optional
-        Total counts of each cell (default: of these genes), for sigma_l only.
-    workers : int, optional
-        Threads (default: as many as cores); they do not change the result.
-    where : str
-        What to call `counts` in error messages.
+    The raw counts (cells, genes) may be an array, a sparse matrix, or on disk (h5py, zarr, anndata), which is read block
+    by block; `library_sizes` are total counts of each cell (default: of these genes), for sigma_l only. Threads do not
+    change the result. Messages call the counts `where`.
 
-    Raises
-    ------
-    InputError
-        Values are negative, not finite, not whole or above 16,777,216; shapes disagree; there are fewer than two
-        control or perturbed cells; gene names are not unique; a library size is negative or not finite.
-
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> counts = rng.negative_binomial(2.0, 2.0 / (2.0 + 5.0), (4000, 1))  # theta = 2, mean 5
     >>> estimates = estimate(counts, np.arange(4000) < 2000, pd.Index(["A"]))
@@ -290,22 +259,8 @@ def estimate_from_anndata(
 ) -> ParameterEstimates:
     """Estimate from an AnnData, in memory or backed.
 
-    Parameters
-    ----------
-    adata : AnnData
-    perturbation, control : str
-        The column of `obs` that labels cells, and the label of unperturbed ones.
-    layer : str, optional
-        Layer that holds the raw counts; None for `X`, which is also taken where there is no layer ``counts``.
-    library_size : str, optional
-        Column of `obs` that holds total counts (default: sums over the genes here).
-    workers : int, optional
-        Threads (default: as many as cores).
-
-    Raises
-    ------
-    InputError
-        No such column, layer or control label. What `estimate` refuses, or cells without a label.
+    Arguments are as of `GeneParameters.fit`; `library_size` is the column of `obs` that holds total counts (default:
+    sums over the genes here).
     """
     from diversity_by_design.groups import expression_matrix
 

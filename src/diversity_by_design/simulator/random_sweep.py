@@ -172,11 +172,6 @@ def check_random_sweep(
     """Raise what `run_random_sweep` would at its start, for a program that does something else first.
 
     Nothing is simulated, and nothing that is at `path` is lost.
-
-    Raises
-    ------
-    InputError
-        As of `run_random_sweep`; or there is no GPU for ``device="cuda"``.
     """
     _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
     with _place(workers, scheduler, device):
@@ -189,17 +184,7 @@ def sweep_notes(
 ) -> list[str]:
     """What a reader of a sweep's table must know: how the size was bounded, what failed, what is undefined.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Result of `run_random_sweep`.
-    seed, ranges, max_entries
-        What it was made with.
-
-    Returns
-    -------
-    list of str
-        Sentences.
+    `seed`, `ranges` and `max_entries` are what `run_random_sweep` made the table with.
     """
     ranges = ranges or SweepRanges()
     notes = []

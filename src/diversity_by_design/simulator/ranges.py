@@ -148,23 +148,8 @@ class SweepRanges:
     def draw(self, seed: int, dataset_index: int, max_entries: int | None = None) -> tuple[SimulationConfig, int]:
         """Configuration of one data set of a sweep, which depends on the seed and its position alone.
 
-        Parameters
-        ----------
-        seed, dataset_index : int
-            Of the sweep, and the position of the data set in it.
-        max_entries : int, optional
-            Bound on the number of entries (cells x genes). A configuration above it is drawn anew as a whole: the
-            parameters then follow their joint distribution among the data sets within the bound.
-
-        Returns
-        -------
-        config, n_redrawn : SimulationConfig, int
-            The second is how many configurations were too large.
-
-        Raises
-        ------
-        InputError
-            No configuration, or fewer than one in 100,000, is within the bound.
+        A configuration of more than `max_entries` entries (cells x genes) is drawn anew as a whole: the parameters then
+        follow their joint distribution among the data sets within the bound. Second comes how many were too large.
         """
         least = self.smallest().n_entries
         if max_entries is not None and max_entries < least:

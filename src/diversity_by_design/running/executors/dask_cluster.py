@@ -28,18 +28,6 @@ class DaskCluster(Executor):
 
     Workers may join and leave at any time. When one is lost, its tasks run on another; one that was on four lost
     workers is given up (Dask's setting ``distributed.scheduler.allowed-failures``).
-
-    Parameters
-    ----------
-    address : str
-        Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
-    timeout : float
-        Seconds to wait for the scheduler's answer.
-
-    Raises
-    ------
-    InputError
-        No scheduler answers.
     """
 
     def __init__(self, address: str, *, timeout: float = 5.0) -> None:
@@ -61,15 +49,7 @@ class DaskCluster(Executor):
     def run(
         self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `Executor.run`.
-
-        Raises
-        ------
-        InputError
-            The scheduler was lost.
-        RuntimeError
-            Workers do not find `function`.
-        """
+        """See `Executor.run`."""
         remaining = enumerate(tasks)
         in_flight: dict[Future, int] = {}
         done: SimpleQueue[Future] = SimpleQueue()

@@ -35,17 +35,7 @@ class LocalProcesses(Executor):
     (OMP_NUM_THREADS and so on) say otherwise. They end with this process, however it ends.
 
     A process that is killed, for want of memory for instance, is replaced. The task it was at runs again once no new
-    tasks are left, and is given up after three deaths.
-
-    Parameters
-    ----------
-    workers : int
-        At most this many processes; no more are started than there are tasks.
-
-    Raises
-    ------
-    InputError
-        `workers` is less than 1.
+    tasks are left, and is given up after three deaths. No more processes are started than there are tasks.
     """
 
     def __init__(self, workers: int) -> None:
@@ -55,13 +45,7 @@ class LocalProcesses(Executor):
     def run(
         self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
     ) -> Iterator[tuple[int, Outcome]]:
-        """See `Executor.run`.
-
-        Raises
-        ------
-        RuntimeError
-            Processes cannot be started, or do not find `function`.
-        """
+        """See `Executor.run`."""
         run = _LocalRun(self.workers, pickle.dumps((function, shared)), tasks)
         self._runs.append(run)
         try:
