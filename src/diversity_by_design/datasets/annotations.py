@@ -107,8 +107,6 @@ def read_annotations(path: Path | str, synonyms: Path | str | None = None, *, ta
 def resolve(names: Iterable[str], annotations: Annotations) -> dict[str, str]:
     """Symbols of those names that stand for genes with annotations: the names themselves, else as other names.
 
-    Examples
-    --------
     >>> annotations = Annotations(pd.DataFrame({"symbol": ["FOXL2NB"], "go_id": ["GO:1"]}), {"C3orf72": "FOXL2NB"})
     >>> resolve(["C3orf72", "FOXL2NB", "foxl2nb"], annotations)
     {'C3orf72': 'FOXL2NB', 'FOXL2NB': 'FOXL2NB'}

@@ -116,6 +116,5 @@ def select_genes(values: sparse.csr_matrix, genes: npt.NDArray[np.bool_]) -> spa
     new_column = np.cumsum(genes, dtype=np.int32) - np.int32(1)
     indptr = np.concatenate([[0], np.cumsum(stored)])[values.indptr]
     return sparse.csr_matrix(
-        (values.data[stored], new_column[values.indices[stored]], indptr),
-        shape=(values.shape[0], int(genes.sum())),
+        (values.data[stored], new_column[values.indices[stored]], indptr), shape=(values.shape[0], int(genes.sum()))
     )

@@ -163,8 +163,6 @@ _DEFAULTS = DemoParameters()
 def of_seed(path: Path, seed: int) -> Path:
     """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0.
 
-    Examples
-    --------
     >>> of_seed(Path("demo.h5ad"), 3).name
     'demo-seed3.h5ad'
     """

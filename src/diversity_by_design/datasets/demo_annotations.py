@@ -28,9 +28,9 @@ _DEFAULTS = DemoParameters()
 def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> pd.DataFrame:
     """Annotate the genes of `generate_demo` of the same seed and parameters; no cell is drawn for it.
 
-    The table has `symbol`, `go_id`: each pair once, sorted. Of n modules, the terms of module m, from 1 on, are ``DEMO:<m>``
-    (the process), ``DEMO:<n + m>`` (activates it) and ``DEMO:<2n + m>`` (represses it), with four digits; they are not
-    terms of the Gene Ontology.
+    Columns are `symbol` and `go_id`: each pair once, sorted. Of n modules, the terms of module m, from 1 on, are
+    ``DEMO:<m>`` (the process), ``DEMO:<n + m>`` (activates it) and ``DEMO:<2n + m>`` (represses it), with four digits;
+    they are not terms of the Gene Ontology.
 
     >>> demo_annotations(seed=1).head(2)
          symbol      go_id

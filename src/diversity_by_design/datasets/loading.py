@@ -103,13 +103,7 @@ def load(
 
 
 def prepare_named(
-    name: str,
-    data_dir: Path,
-    options: dict[str, Any],
-    seed: int,
-    *,
-    source: Path | None = None,
-    force: bool = False,
+    name: str, data_dir: Path, options: dict[str, Any], seed: int, *, source: Path | None = None, force: bool = False
 ) -> PreparedDataset:
     """Prepare a data set of the registry, unless it is prepared with these options and this seed.
 

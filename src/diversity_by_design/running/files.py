@@ -33,7 +33,7 @@ def writing(path: Path, *temporary: Path) -> Iterator[None]:
             raise
         raise InputError(
             f"cannot write {path} ({error.strerror}); what was finished before is kept: make room or allow writing "
-            "there, or choose another folder, and run the same command again",
+            "there, or choose another folder, and run the same command again"
         ) from error
 
 

@@ -27,8 +27,6 @@ def source(module: str) -> Path | None:
 def imports(path: Path) -> set[str]:
     """Modules of this package that the program at `path` imports itself, such as ``diversity_by_design.errors``.
 
-    Examples
-    --------
     >>> sorted(imports(source("diversity_by_design.running.checksum")))
     ['diversity_by_design.errors']
     """

@@ -32,10 +32,7 @@ _DIFFERENT_INPUTS = (
 
 
 def write_index(
-    dataset_folder: Path,
-    *,
-    expected: Mapping[str, str] | None = None,
-    failed: Mapping[str, int] | None = None,
+    dataset_folder: Path, *, expected: Mapping[str, str] | None = None, failed: Mapping[str, int] | None = None
 ) -> Path:
     """Write index.html into a data set's folder of results, from the run.json of each analysis there.
 
@@ -65,8 +62,6 @@ def write_index(
 def by_number(name: str) -> tuple[float, str]:
     """Sorting key of analyses: their number, those without one last.
 
-    Examples
-    --------
     >>> sorted(["extra", "10_b", "2_a"], key=by_number)
     ['2_a', '10_b', 'extra']
     """
@@ -144,24 +139,12 @@ def _facts(record: Mapping[str, Any]) -> list[Fact]:
 
 
 def _moment(time: str) -> str:
-    """Time of a record as a reader sees it.
-
-    Examples
-    --------
-    >>> _moment("2025-03-01T12:30:00+00:00")
-    '2025-03-01 12:30:00 UTC'
-    """
+    """Time of a record as a reader sees it: 2025-03-01 12:30:00 UTC."""
     return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(seconds: float) -> str:
-    """Length of time as a reader says it.
-
-    Examples
-    --------
-    >>> _duration(3.21), _duration(200)
-    ('3.2 s', '3 min 20 s')
-    """
+    """Length of time as a reader says it: 3.2 s, 3 min 20 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

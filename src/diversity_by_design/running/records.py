@@ -99,8 +99,6 @@ KINDS: dict[str, type[Result]] = {make.kind: make for make in (TableRecord, Figu
 def plain(value: object) -> object:
     """Convert what JSON has no type for: numpy scalars and arrays, paths, dataclasses.
 
-    Examples
-    --------
     >>> plain(np.float64(0.5))
     0.5
     """
@@ -119,8 +117,6 @@ def portable(argument: str, root: Path | None = None) -> str:
     A path inside `root` (default: the current folder) becomes relative to it; of any other absolute path only the
     file name stays. All else is returned unchanged.
 
-    Examples
-    --------
     >>> portable("--output=/projects/screen/results", Path("/projects/screen"))
     '--output=results'
     >>> portable("/data/screen.h5ad", Path("/projects/screen"))

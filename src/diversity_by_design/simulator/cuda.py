@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, whole_number
 from diversity_by_design.running.executors import Executor, Outcome, attempt
 from diversity_by_design.simulator.cells import Sums
 from diversity_by_design.simulator.evaluation import METRICS
@@ -62,9 +62,7 @@ class DataSetsInFlight(Executor):
         cuda = _cuda()
         if in_flight is None:
             in_flight = max(1, int(min(IN_FLIGHT, cuda.current_context().get_memory_info().free // _BYTES_EACH)))
-        if in_flight < 1:
-            raise InputError(f"in_flight is {in_flight}; at least 1 is needed")
-        self.in_flight = in_flight
+        self.in_flight = whole_number(in_flight, "in_flight", 1)
 
     def run(
         self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()

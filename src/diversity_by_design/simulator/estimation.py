@@ -26,7 +26,7 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
-from diversity_by_design.threads import available_cores, map_threads
+from diversity_by_design.threads import map_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -213,8 +213,8 @@ def estimate(
 
     Library sizes are no part of the fit, so that their spread is in theta too: it adds about sigma_l^2 to 1 / theta.
 
-    The raw counts (cells, genes) may be an array, a sparse matrix, or on disk (h5py, zarr, anndata), which is read block
-    by block; `library_sizes` are total counts of each cell (default: of these genes), for sigma_l only. Threads do not
+    The raw counts (cells, genes) may be an array, a sparse matrix, or on disk (h5py, zarr, anndata), which is read by
+    blocks; `library_sizes` are total counts of each cell (default: of these genes), for sigma_l only. Threads do not
     change the result. Messages call the counts `where`.
 
     >>> rng = np.random.default_rng(0)
@@ -241,7 +241,6 @@ def estimate(
         raise InputError(f"library_sizes has shape {sizes.shape}, but there are {len(is_control)} cells")
     if not (np.isfinite(sizes) & (sizes >= 0)).all():
         raise InputError("library_sizes holds values that are negative or not finite; they are total counts of cells")
-    workers = workers or available_cores()
     table = {"gene": genes} | {
         f"{name}_{cells}": values for cells in GROUPS for name, values in _fit_cells(histograms, cells, workers).items()
     }
@@ -254,14 +253,9 @@ def estimate_from_anndata(
     perturbation: str = "condition",
     control: str = "control",
     layer: str | None = "counts",
-    library_size: str | None = None,
     workers: int | None = None,
 ) -> ParameterEstimates:
-    """Estimate from an AnnData, in memory or backed.
-
-    Arguments are as of `GeneParameters.fit`; `library_size` is the column of `obs` that holds total counts (default:
-    sums over the genes here).
-    """
+    """Estimate from an AnnData, in memory or backed; arguments are as of `GeneParameters.fit`."""
     from diversity_by_design.groups import expression_matrix
 
     if layer == "counts" and layer not in adata.layers:
@@ -270,30 +264,21 @@ def estimate_from_anndata(
         expression_matrix(adata, layer),
         is_control_cell(adata.obs, perturbation, control),
         adata.var_names,
-        None if library_size is None else errors.obs_column(adata.obs, library_size).to_numpy(),
-        workers,
+        workers=workers,
         where="X" if layer is None else f"layers[{layer!r}]",
     )
 
 
-def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int) -> dict[str, npt.NDArray]:
+def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int | None) -> dict[str, npt.NDArray]:
     """`mu`, `theta` and `fit` of every gene."""
     of_cells, n_cells = histograms.of(cells)
     n_genes = of_cells.shape[0]
+    histograms_of_cells = of_cells.indptr, of_cells.indices.astype(np.int64, copy=False), of_cells.data
     mean, theta, end = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, np.int8)
 
     def fit(first: int) -> None:
-        _fit(
-            of_cells.indptr,
-            of_cells.indices.astype(np.int64, copy=False),
-            of_cells.data,
-            n_cells,
-            first,
-            min(first + _GENES_PER_TASK, n_genes),
-            mean,
-            theta,
-            end,
-        )
+        last = min(first + _GENES_PER_TASK, n_genes)
+        _fit(*histograms_of_cells, n_cells, first, last, mean, theta, end)
 
     map_threads(fit, range(0, n_genes, _GENES_PER_TASK), workers)
     return {"mu": mean, "theta": theta, "fit": np.array(ENDS, dtype=object)[end]}

@@ -7,15 +7,7 @@ from diversity_by_design.running.executors.interface import Executor, Outcome, T
 from diversity_by_design.running.executors.local import LocalProcesses
 from diversity_by_design.threads import checked_workers
 
-__all__ = [
-    "DaskCluster",
-    "Executor",
-    "LocalProcesses",
-    "Outcome",
-    "ThisProcess",
-    "attempt",
-    "executor",
-]
+__all__ = ["DaskCluster", "Executor", "LocalProcesses", "Outcome", "ThisProcess", "attempt", "executor"]
 
 
 def executor(workers: int | None = None, scheduler: str | None = None) -> Executor:

@@ -29,8 +29,6 @@ class Outcome:
 def attempt(function: Callable[..., Any], task: Any, shared: tuple = ()) -> Outcome:
     """Outcome of ``function(task, *shared)``, whatever happens.
 
-    Examples
-    --------
     >>> attempt(int, "7").value, attempt(int, "seven").error
     (7, "ValueError: invalid literal for int() with base 10: 'seven'")
     """
