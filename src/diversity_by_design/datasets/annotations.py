@@ -154,10 +154,8 @@ def _opened(path: Path) -> BufferedIOBase:
 
 def _intact(path: Path, read: Callable[[], _Read]) -> _Read:
     """Return what `read` gives; if the file is damaged, raise InputError saying so."""
-    if not path.exists():
-        raise InputError(f"no file {path}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a table")
+    if not path.is_file():
+        raise InputError(f"{path} is a folder; expected a table" if path.is_dir() else f"no file {path}")
     try:
         return read()
     except _DAMAGED as error:

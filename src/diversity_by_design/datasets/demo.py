@@ -24,12 +24,12 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design.datasets.demo_effects import HOUSEKEEPING_SHARE, Floats, draw_effects, draw_genes
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, whole_number
+from diversity_by_design.labels import CONTROL
 
 if TYPE_CHECKING:
     import anndata
 
-CONTROL = "control"
 DESCRIPTION = (
     "Purely synthetic: negative binomial counts drawn from the stated parameters. No cell, gene or effect was measured."
 )
@@ -38,6 +38,13 @@ DESCRIPTION = (
 _LOW_QUALITY_DEPTH = 0.03
 # Perturbed cells that the preparation can choose from, beyond those it keeps: at least 2, so that it has to choose.
 _LEAST_SPARE_CELLS = 2
+_LEAST = {
+    **dict.fromkeys(("n_doubles", "n_rare", "n_low_quality_cells", "n_silent_genes", "private_genes"), 0),
+    **dict.fromkeys(("library_sd", "log_theta_sd", "shift_sd", "null_share", "interaction"), 0),
+    **dict.fromkeys(("n_control_cells", "n_modules", "smallest_module"), 1),
+    **{"n_singles": 2, "n_genes": 2, "spare_cells": _LEAST_SPARE_CELLS, "cells_per_perturbation": 4},
+}
+_POSITIVE = ("counts_per_cell", "log_mean_sd", "log_mean_skewness", "strength_mean")
 
 
 @dataclass(frozen=True)
@@ -99,62 +106,25 @@ class DemoParameters:
     interaction: float = 0.5
 
     def __post_init__(self) -> None:
-        least = {
-            "n_singles": 2,
-            "n_doubles": 0,
-            "cells_per_perturbation": 4,
-            "spare_cells": _LEAST_SPARE_CELLS,
-            "n_rare": 0,
-            "n_control_cells": 1,
-            "n_low_quality_cells": 0,
-            "n_genes": 2,
-            "n_silent_genes": 0,
-            "n_modules": 1,
-            "smallest_module": 1,
-            "private_genes": 0,
-            "library_sd": 0,
-            "log_theta_sd": 0,
-            "shift_sd": 0,
-            "null_share": 0,
-            "interaction": 0,
-        }
-        for name, value in asdict(self).items():
+        values = asdict(self)
+        for name, value in values.items():
             if not np.isfinite(value):
                 raise InputError(f"DemoParameters: {name} is {value}; it must be a finite number")
-            if name in least and value < least[name]:
-                raise InputError(f"DemoParameters: {name} is {value}; it must be at least {least[name]}")
-        for name in ("counts_per_cell", "log_mean_sd", "log_mean_skewness", "strength_mean"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"DemoParameters: {name} is {getattr(self, name)}; it must be greater than 0")
-        if self.null_share > 1:
-            raise InputError(f"DemoParameters: null_share is {self.null_share}; it must be between 0 and 1")
-        if self.strength_mean >= self.strength_max:
-            raise InputError(
-                f"DemoParameters: strength_mean is {self.strength_mean}; "
-                f"it must be less than strength_max ({self.strength_max})"
-            )
         pairs = self.n_singles * (self.n_singles - 1) // 2
-        if self.n_doubles > pairs:
-            raise InputError(
-                f"DemoParameters: n_doubles is {self.n_doubles}, but {self.n_singles} singles make only {pairs} pairs; "
-                "ask for fewer doubles or more singles"
-            )
-        if self.smallest_module > self.largest_module:
-            raise InputError(
-                f"DemoParameters: smallest_module is {self.smallest_module}; "
-                f"it must not exceed largest_module ({self.largest_module})"
-            )
-        for name, needed in (
-            ("n_singles + n_rare", self.n_singles + self.n_rare),
-            ("largest_module", self.largest_module),
-            ("private_genes", self.private_genes),
+        movable = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
+        as_movable = f"at most {movable}, the genes that perturbations move ({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
+        for name, passes, right in (
+            *((name, values[name] >= least, f"at least {least}") for name, least in _LEAST.items()),
+            *((name, values[name] > 0, "greater than 0") for name in _POSITIVE),
+            ("null_share", self.null_share <= 1, "between 0 and 1"),
+            ("strength_mean", self.strength_mean < self.strength_max, f"less than strength_max ({self.strength_max})"),
+            ("n_doubles", self.n_doubles <= pairs, f"at most {pairs}, the pairs of {self.n_singles} singles"),
+            ("largest_module", self.largest_module >= self.smallest_module, f"at least {self.smallest_module}"),
+            ("n_singles", self.n_singles + self.n_rare <= movable, f"with n_rare ({self.n_rare}) {as_movable}"),
+            *((name, values[name] <= movable, as_movable) for name in ("largest_module", "private_genes")),
         ):
-            responsive = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
-            if needed > responsive:
-                raise InputError(
-                    f"DemoParameters: {name} is {needed}, more than the {responsive} genes that perturbations can move "
-                    f"({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
-                )
+            if not passes:
+                raise InputError(f"DemoParameters: {name} is {values[name]}; it must be {right}")
 
 
 _DEFAULTS = DemoParameters()
@@ -185,8 +155,7 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
     """
     import anndata
 
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be a whole number, 0 or greater")
+    whole_number(seed, "seed", 0)
     gene_rng, effect_rng, cell_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
 
     genes = draw_genes(gene_rng, parameters)

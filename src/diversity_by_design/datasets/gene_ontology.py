@@ -20,7 +20,7 @@ from diversity_by_design.datasets.annotations import (
     write_table,
 )
 from diversity_by_design.datasets.demo import of_seed
-from diversity_by_design.datasets.download import OTHER_MEANS, fetch
+from diversity_by_design.datasets.download import fetch
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.running.files import atomic_path
 from diversity_by_design.running.locks import hold
@@ -76,8 +76,8 @@ def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
 
 
 def _annotations(folder: Path, force: bool) -> Path:
-    gene2go = _download(f"{NCBI}/{GENE2GO}", folder / RAW / GENE2GO, force)
-    gene_info = _download(f"{NCBI}/{GENE_INFO}", folder / RAW / Path(GENE_INFO).name, force)
+    gene2go = fetch(f"{NCBI}/{GENE2GO}", folder / RAW / GENE2GO, force=force)
+    gene_info = fetch(f"{NCBI}/{GENE_INFO}", folder / RAW / Path(GENE_INFO).name, force=force)
     print(f"reading {gene2go}, which takes minutes")
     annotations = read_annotations(gene2go, gene_info)
     others = pd.DataFrame(sorted(annotations.synonyms.items()), columns=list(SYNONYMS))
@@ -89,7 +89,7 @@ def _annotations(folder: Path, force: bool) -> Path:
 
 
 def _edges(folder: Path, force: bool) -> Path:
-    archive = _download(f"{DATAVERSE}/{GEARS_FILE}", folder / RAW / GEARS_ARCHIVE, force)
+    archive = fetch(f"{DATAVERSE}/{GEARS_FILE}", folder / RAW / GEARS_ARCHIVE, force=force)
     path = folder / EDGES_FILE
     with atomic_path(path) as temporary:
         _extract(archive, GEARS_MEMBER, temporary)
@@ -101,15 +101,6 @@ def _edges(folder: Path, force: bool) -> Path:
             )
     print(f"the edges of cell-gears are in {path}")
     return path
-
-
-def _download(url: str, path: Path, force: bool) -> Path:
-    """Fetch a file without a published checksum."""
-    try:
-        return fetch(url, path.parent, filename=path.name, force=force)
-    except InputError as error:
-        by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
-        raise InputError(str(error).replace(OTHER_MEANS, by_hand)) from error
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:

@@ -125,10 +125,6 @@ def prepare_named(
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
-    if not source.exists():
-        raise InputError(f"no file {source}")
-    if source.is_dir():
-        raise InputError(f"{source} is a folder; expected an .h5ad file")
     default = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL)
     settings = default.changed(options)
     checksum = sha256(source)
@@ -185,21 +181,17 @@ def _raw_file(spec: DatasetSpec, folder: Path, seed: int) -> Path:
     """Return the raw file of a data set: generated, where it was last time, or downloaded."""
     raw = folder / RAW / spec.filename
     if spec.url is None:
-        return _generate_demo(raw, seed)
+        from diversity_by_design.datasets.demo import generate_demo, of_seed
+
+        print(f"generating the demo data set, which is synthetic (seed {seed})")
+        write_anndata(of_seed(raw, seed), generate_demo(seed=seed))
+        return of_seed(raw, seed)
     origin = _origin(folder)
     if origin and origin["path"] != str(raw.resolve()) and Path(origin["path"]).exists():
         return Path(origin["path"])
     print(f"{spec.name}: {spec.title}")
-    return fetch(spec, raw.parent)
-
-
-def _generate_demo(path: Path, seed: int) -> Path:
-    from diversity_by_design.datasets.demo import generate_demo, of_seed
-
-    path = of_seed(path, seed)
-    print(f"generating the demo data set, which is synthetic (seed {seed})")
-    write_anndata(path, generate_demo(seed=seed))
-    return path
+    hint = ", or with get_data.py --from FILE"
+    return fetch(spec.url, raw, size=spec.size, checksum=spec.checksum, hint=hint)
 
 
 def _origin(folder: Path) -> dict[str, str]:

@@ -54,6 +54,8 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells are drawn; their order in the
     file does not matter.
     """
+    from tqdm import tqdm
+
     with H5adFile(source) as file:
         cells, genes = file.obs.index, file.var.index
         errors.unique_names(cells, "cell", str(source))
@@ -61,8 +63,8 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         errors.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
         conditions = labels.map(condition_names(labels.unique(), settings))
         name, scan, notes = find_counts(file)
-        notes += _lost(file, name)
-
+        if others := file.other_content(name):
+            notes.append(f"not part of the prepared file: {errors.listed(others)}")
         filtered = _filter(file, name, scan, settings)
         notes += filtered.notes
         choice = choose_cells(conditions, filtered.cells, settings, seed, str(source))
@@ -108,10 +110,12 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     within = kept[expressed]
 
     def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-        for span in progress(counts.spans(), "writing"):
-            # Normalised over all expressed genes, then only the chosen ones are kept.
-            raw = counts.block(span, expressed)
-            yield select_genes(normalised(raw), within), select_genes(raw, within)
+        with tqdm(total=len(obs), desc="writing", unit=" cells", disable=None, leave=False) as bar:
+            for span in counts.spans():
+                # Normalised over all expressed genes, then only the chosen ones are kept.
+                raw = counts.block(span, expressed)
+                yield select_genes(normalised(raw), within), select_genes(raw, within)
+                bar.update(span.stop - span.start)
 
     n_values = int(counts.cells_per_gene()[kept].sum())
     write_prepared(destination, obs, var[kept], {RECORD: record}, blocks(), n_values)
@@ -127,16 +131,6 @@ def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
     sc.pp.normalize_total(adata, target_sum=COUNTS_PER_CELL)
     sc.pp.log1p(adata)
     return adata.X
-
-
-def progress(spans: list[slice], what: str) -> Iterator[slice]:
-    """Yield spans of cells, drawing a bar that counts the cells."""
-    from tqdm import tqdm
-
-    with tqdm(total=spans[-1].stop, desc=what, unit=" cells", disable=None, leave=False) as bar:
-        for span in spans:
-            yield span
-            bar.update(span.stop - span.start)
 
 
 @dataclass(frozen=True)
@@ -247,8 +241,3 @@ def _plain_columns(table: pd.DataFrame) -> pd.DataFrame:
         or pd.api.types.infer_dtype(table[name], skipna=True) in ("string", "boolean")
     ]
     return table[plain].copy()
-
-
-def _lost(file: H5adFile, used: str) -> list[str]:
-    others = file.other_content(used)
-    return [f"not part of the prepared file: {errors.listed(others)}"] if others else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,12 +22,10 @@ class H5adFile:
         self.path = path
         self._file = _open(path)
         try:
-            self.obs = self._table("obs")
-            self.var = self._table("var")
-            if not len(self.obs):
-                raise InputError(f"{path} holds no cells")
-            if not len(self.var):
-                raise InputError(f"{path} holds no genes")
+            self.obs, self.var = self._table("obs"), self._table("var")
+            for table, what in ((self.obs, "cells"), (self.var, "genes")):
+                if not len(table):
+                    raise InputError(f"{path} holds no {what}")
         except BaseException:
             self._file.close()
             raise
@@ -36,9 +33,7 @@ class H5adFile:
     def __enter__(self) -> H5adFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def matrix(self, name: str) -> Any:
@@ -104,10 +99,8 @@ class H5adFile:
 def _open(path: Path) -> h5py.File:
     import h5py
 
-    if not path.exists():
-        raise InputError(f"no file {path}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected an .h5ad file")
+    if not path.is_file():
+        raise InputError(f"{path} is a folder; expected an .h5ad file" if path.is_dir() else f"no file {path}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); fetch or write it again")
     with readable(str(path)):

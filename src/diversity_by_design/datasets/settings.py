@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import whole_number
+
+_LEAST_CELLS = {"cells_per_perturbation": 2, "max_control_cells": 2, "min_cells_per_gene": 1}
+_LEAST_GENES = {"n_genes": 1, "min_genes_per_cell": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +37,10 @@ class PreparationSettings:
     library_size_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        least = {
-            "cells_per_perturbation": 2,
-            "n_genes": 1,
-            "max_control_cells": 2,
-            "min_genes_per_cell": 0,
-            "min_cells_per_gene": 1,
-        }
-        for name, smallest in least.items():
+        for name, least in (_LEAST_CELLS | _LEAST_GENES).items():
             value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise InputError(f"{name} is {value}; it must be at least {smallest}")
+            if value is not None:
+                whole_number(value, name, least)
 
     def changed(self, options: dict[str, Any]) -> PreparationSettings:
         """Copy in which the options that are not None replace the settings of that name."""

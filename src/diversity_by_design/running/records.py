@@ -24,19 +24,8 @@ RECORD = "run.json"
 DPI = 150  # of every PNG
 # Of run.json, besides the tables, figures and other files.
 FIELDS = (
-    "analysis",
-    "title",
-    "complete",
-    "command",
-    "seed",
-    "parameters",
-    "input",
-    "versions",
-    "started",
-    "finished",
-    "seconds",
-    "fingerprint",
-    "notes",
+    *("analysis", "title", "complete", "command", "seed", "parameters", "input", "versions"),
+    *("started", "finished", "seconds", "fingerprint", "notes"),
 )
 LIBRARIES = ("numpy", "scipy", "pandas", "anndata", "scanpy")
 
@@ -163,15 +152,9 @@ def fingerprint(
     analysis: str, checksum: str, seed: int, parameters: Mapping[str, object], reads: Mapping[str, str]
 ) -> str:
     """Hash of all that decides the results; a run with another fingerprint starts anew."""
-    decisive = {
-        "analysis": analysis,
-        "input": checksum,
-        "seed": seed,
-        "parameters": parameters,
-        "reads": reads,
-        "code": code_hash(),
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=plain).encode()).hexdigest()
+    decisive = {"analysis": analysis, "input": checksum, "seed": seed, "parameters": parameters, "reads": reads}
+    text = json.dumps({**decisive, "code": code_hash()}, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

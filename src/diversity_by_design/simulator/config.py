@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+
+import numpy as np
 
 from diversity_by_design.errors import InputError, whole_number
 
@@ -75,15 +76,15 @@ class SimulationConfig:
                 raise InputError(f"{name} is {value}; it must be an integer")
             # Numbers of NumPy overflow, so are made Python's.
             object.__setattr__(self, name, whole_number(value, name, least))
-        for name, least, most, right in (
-            ("beta", 0, math.inf, "at least 0"),
-            ("delta", 0, 1, "a probability, in [0, 1]"),
+        for name, low, high, right in (
+            ("beta", 0.0, math.inf, "at least 0"),
+            ("delta", 0.0, 1.0, "a probability, in [0, 1]"),
             ("epsilon", math.nextafter(1, 2), math.inf, "above 1, since effects are epsilon and 1/epsilon"),
             ("mu_l", -math.inf, math.inf, "the mean of a logarithm"),
-            ("sigma_l", 0, math.inf, "at least 0"),
+            ("sigma_l", 0.0, math.inf, "at least 0"),
         ):
             value = getattr(self, name)
-            if not isinstance(value, Real) or not math.isfinite(value) or not least <= value <= most:
+            if not isinstance(value, int | float | np.number) or not math.isfinite(value) or not low <= value <= high:
                 raise InputError(f"{name} is {value!r}; it must be a finite number, {right}")
 
     @property

@@ -54,10 +54,9 @@ class SimulationResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Medians over the perturbations for which a metric is defined (NaN if there are none), and the fraction of
-        genes ever affected.
-        """
-        return {**self.table[list(METRICS)].median().to_dict(), "fraction_affected": self.fraction_affected}
+        """Medians over the perturbations that a metric is defined for (NaN: none); the fraction of genes affected."""
+        medians = {name: float(self.table[name].median()) for name in METRICS}
+        return medians | {"fraction_affected": self.fraction_affected}
 
     @property
     def n_undefined(self) -> dict[str, int]:

@@ -26,7 +26,11 @@ class Outcome:
         )
 
 
-def attempt(function: Callable[..., Any], task: Any, shared: tuple = ()) -> Outcome:
+Function = Callable[..., Any]
+Outcomes = Iterator[tuple[int, Outcome]]  # with the position of the task
+
+
+def attempt(function: Function, task: Any, shared: tuple = ()) -> Outcome:
     """Outcome of ``function(task, *shared)``, whatever happens.
 
     >>> attempt(int, "7").value, attempt(int, "seven").error
@@ -45,9 +49,7 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
         """Call ``function(task, *shared)`` for every task; yield position and outcome of each as it is done.
 
         The function must be one of a module, so that another process finds it. Tasks are anything that can be pickled,
@@ -69,9 +71,7 @@ class Executor(ABC):
 class ThisProcess(Executor):
     """Tasks run here, one after the other."""
 
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
         """See `Executor.run`."""
         for index, task in enumerate(tasks):
             yield index, attempt(function, task, shared)
