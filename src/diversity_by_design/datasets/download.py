@@ -21,7 +21,9 @@ TIMEOUT = 60.0
 USER_AGENT = "diversity-by-design (python-requests)"
 
 
-def fetch(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, force: bool = False) -> Path:
+def fetch(
+    url: str, target: Path, *, size: int | None = None, checksum: str | None = None, force: bool = False, hint: str = ""
+) -> Path:
     """Download a file to `target`, and return that, unless it is there and is the one that is expected.
 
     What has arrived of a file is kept as ``<name>.part``; a transfer that breaks off goes on from there, within this
