@@ -194,6 +194,8 @@ def test_demo_annotations_depend_on_the_seed_only():
     one = demo_annotations.demo_annotations(seed=3)
     pd.testing.assert_frame_equal(one, demo_annotations.demo_annotations(seed=3))
     assert not one.equals(demo_annotations.demo_annotations(seed=4))
+    first = demo_annotations.demo_annotations(seed=1).head(2)
+    assert first.to_numpy().tolist() == [["GENE0001", "DEMO:0012"], ["GENE0001", "DEMO:0028"]]
     assert one.columns.tolist() == ["symbol", "go_id"]
     assert not one.duplicated().any() and one["go_id"].str.fullmatch(r"DEMO:00[0-3]\d").all()
     with pytest.raises(InputError, match=naming("seed", -1)):

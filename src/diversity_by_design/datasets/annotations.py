@@ -6,11 +6,11 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -38,13 +38,7 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Terms of genes, and other names of these genes.
-
-    >>> table = pd.DataFrame({"symbol": ["TP53", "TP53", "MYC"], "go_id": ["GO:2", "GO:1", "GO:1"]})
-    >>> annotations = Annotations(table, {"P53": "TP53"})
-    >>> annotations.table["go_id"].tolist()
-    ['GO:1', 'GO:1', 'GO:2']
-    """
+    """Terms of genes, and other names of these genes."""
 
     table: pd.DataFrame  # `symbol`, `go_id`: each pair once, sorted
     synonyms: Mapping[str, str] = field(default_factory=dict)  # symbol of other names that stand for one gene only
@@ -82,25 +76,25 @@ def read_annotations(path: Path | str, synonyms: Path | str | None = None, *, ta
     stands for several genes is left out, and so is one that is itself the symbol of a gene.
     """
     path = Path(path)
-    names = None if synonyms is None else _read_names(Path(synonyms), tax_id)
+    pairs, symbol_of = (None, None) if synonyms is None else _read_names(Path(synonyms), tax_id)
     columns, _ = table_header(path)
     if set(TABLE) <= set(columns):
         table, left_out = _read_plain(path, columns)
     elif set(GENE2GO) <= set(columns):
-        if names is None or names.symbol_of is None:
+        if symbol_of is None:
             raise InputError(
                 f"{path} (NCBI's gene2go) names genes by number; give NCBI's gene_info as well, such as "
                 "Homo_sapiens.gene_info.gz, which has their symbols"
             )
-        table, left_out = _read_gene2go(path, names.symbol_of, tax_id)
+        table, left_out = _read_gene2go(path, symbol_of, tax_id)
     else:
         raise _unknown(path, columns, TABLE, GENE2GO)
     if table.empty:
         of = f" for the organism {tax_id}" if "#tax_id" in columns else ""
         raise InputError(f"{path} holds no annotation{of} (left out: {_said(left_out)})")
-    if names is None:
+    if pairs is None:
         return Annotations(table, {}, left_out)
-    others, ambiguous = names.unambiguous(table["symbol"])
+    others, ambiguous = _unambiguous(pairs, {*table["symbol"], *(symbol_of or {}).values()})
     return Annotations(table, others, left_out | {"other names that stand for several genes": ambiguous})
 
 
@@ -189,7 +183,7 @@ def _read_plain(path: Path, columns: Iterable[str]) -> tuple[pd.DataFrame, dict[
     return table.loc[~propagated & ~blank, list(TABLE)], left_out
 
 
-def _read_gene2go(path: Path, symbol_of: Mapping[Hashable, str], tax_id: int) -> tuple[pd.DataFrame, dict[str, int]]:
+def _read_gene2go(path: Path, symbol_of: Mapping[Any, str], tax_id: int) -> tuple[pd.DataFrame, dict[str, int]]:
     """Read the annotations of one organism from gene2go."""
     rows = _intact(path, lambda: _own_rows(path, tax_id))
     negated = rows["Qualifier"].str.contains(_NOT)
@@ -215,27 +209,19 @@ def _own_rows(path: Path, tax_id: int) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(own), sep="\t", names=header, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Names of genes, as a file has them."""
-
-    pairs: pd.DataFrame  # `synonym`, `symbol`
-    symbol_of: Mapping[Hashable, str] | None  # symbol of each gene's number, where the file has it
-
-    def unambiguous(self, symbols: pd.Series) -> tuple[dict[str, str], int]:
-        """Symbols of the names that stand for one gene, and how many stand for several; `symbols` are no synonyms."""
-        official = set(symbols) | set(self.symbol_of.values() if self.symbol_of is not None else ())
-        pairs = self.pairs.drop_duplicates().sort_values(["synonym", "symbol"])
-        repeated = pairs["synonym"].duplicated(keep=False)
-        # The symbol of one gene and the synonym of another stands for two genes; here, for the former.
-        taken = pairs["synonym"].isin(official)
-        left_out = pairs["synonym"][(repeated | taken) & (pairs["synonym"] != pairs["symbol"])].nunique()
-        kept = pairs[~repeated & ~taken]
-        return dict(zip(kept["synonym"], kept["symbol"], strict=True)), int(left_out)
+def _unambiguous(pairs: pd.DataFrame, official: set[str]) -> tuple[dict[str, str], int]:
+    """Symbols of the synonyms that stand for one gene, and how many stand for several, as `official` symbols do."""
+    pairs = pairs.drop_duplicates().sort_values(["synonym", "symbol"])
+    repeated = pairs["synonym"].duplicated(keep=False)
+    # The symbol of one gene and the synonym of another stands for two genes; here, for the former.
+    taken = pairs["synonym"].isin(official)
+    left_out = pairs["synonym"][(repeated | taken) & (pairs["synonym"] != pairs["symbol"])].nunique()
+    kept = pairs[~repeated & ~taken]
+    return dict(zip(kept["synonym"], kept["symbol"], strict=True)), int(left_out)
 
 
-def _read_names(path: Path, tax_id: int) -> _Names:
-    """Read other names of genes from a table of them, or from gene_info."""
+def _read_names(path: Path, tax_id: int) -> tuple[pd.DataFrame, Mapping[Any, str] | None]:
+    """Read other names of genes (`synonym`, `symbol`) and, of gene_info only, the symbol of each gene's number."""
     columns, _ = table_header(path)
     if set(GENE_INFO) <= set(columns):
         genes = _intact(path, lambda: _own_rows(path, tax_id))
@@ -243,10 +229,8 @@ def _read_names(path: Path, tax_id: int) -> _Names:
             raise InputError(f"{path} holds no gene of the organism {tax_id}")
         pairs = genes.assign(synonym=genes["Synonyms"].str.split("|")).explode("synonym")
         pairs = pairs.rename(columns={"Symbol": "symbol"})[list(SYNONYMS)]
-        symbol_of: dict[Hashable, str] = dict(
-            zip(genes["GeneID"].astype("int64").tolist(), genes["Symbol"].tolist(), strict=True)
-        )
-        return _Names(pairs[~pairs["synonym"].isin(["-", ""])], symbol_of)
+        symbol_of = dict(zip(genes["GeneID"].astype("int64").tolist(), genes["Symbol"].tolist(), strict=True))
+        return pairs[~pairs["synonym"].isin(["-", ""])], symbol_of
     if set(SYNONYMS) <= set(columns):
-        return _Names(read_columns(path, SYNONYMS), None)
+        return read_columns(path, SYNONYMS), None
     raise _unknown(path, columns, SYNONYMS, GENE_INFO)

@@ -131,11 +131,7 @@ _DEFAULTS = DemoParameters()
 
 
 def of_seed(path: Path, seed: int) -> Path:
-    """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0.
-
-    >>> of_seed(Path("demo.h5ad"), 3).name
-    'demo-seed3.h5ad'
-    """
+    """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0."""
     return path.with_name(path.name.replace(".", f"-seed{seed}.", 1)) if seed else path
 
 
@@ -148,10 +144,6 @@ def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> annd
     genes). ``varm["effects"]``: true log fold changes (genes, perturbations), shift excluded, before expression is
     rescaled to sum to one; ``uns["demo"]["effect_labels"]`` names its columns. ``uns["demo"]`` also holds the seed and
     the parameters, and says that the set is synthetic.
-
-    >>> adata = generate_demo(seed=1, parameters=DemoParameters(n_singles=3, n_doubles=1, n_rare=0, n_control_cells=20))
-    >>> adata.obs["perturbation"].nunique(), bool(adata.uns["demo"]["synthetic"])
-    (5, True)
     """
     import anndata
 

@@ -31,11 +31,6 @@ def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> p
     Columns are `symbol` and `go_id`: each pair once, sorted. Of n modules, the terms of module m, from 1 on, are
     ``DEMO:<m>`` (the process), ``DEMO:<n + m>`` (activates it) and ``DEMO:<2n + m>`` (represses it), with four digits;
     they are not terms of the Gene Ontology.
-
-    >>> demo_annotations(seed=1).head(2)
-         symbol      go_id
-    0  GENE0001  DEMO:0012
-    1  GENE0001  DEMO:0028
     """
     whole_number(seed, "seed", 0)
     # The first three are those of `generate_demo`.

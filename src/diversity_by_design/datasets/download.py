@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.checksum import digest, sha256
-from diversity_by_design.running.files import write_text, writing
+from diversity_by_design.running.files import read_note, write_text, writing
 
 if TYPE_CHECKING:
     import requests
@@ -36,7 +36,8 @@ def fetch(
     used, and what `hint` adds.
     """
     record = target.with_name(f"{target.name}.checksum.json")
-    expected = checksum or (None if force else _recorded(record))
+    recorded = {} if checksum or force else read_note(record, "checksum", "remove it to accept the file as it is")
+    expected = checksum or recorded.get("checksum")
     transfer = _Transfer(url, target, size, hint)
     with writing(target, transfer.part, transfer.note):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,17 +71,6 @@ def _what_is_wrong(path: Path, size: int | None, expected: str | None) -> str:
         raise InputError(f"checksum is {expected!r}; expected md5:... or sha256:...")
     actual = digest(path, algorithm)
     return "" if actual == value else f"its {algorithm} checksum {actual} does not match {value}"
-
-
-def _recorded(record: Path) -> str | None:
-    if not record.exists():
-        return None
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["checksum"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{record} does not hold a recorded checksum; remove it to accept the file as it is"
-        ) from error
 
 
 class _BrokeOffError(InputError):

@@ -15,10 +15,10 @@ from diversity_by_design.datasets.prepare import prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.errors import InputError
+from diversity_by_design.labels import CONTROL
 from diversity_by_design.running import project
 from diversity_by_design.running.checksum import sha256
-from diversity_by_design.running.files import write_text
+from diversity_by_design.running.files import read_note, write_text
 from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.running.locks import hold
 
@@ -26,9 +26,6 @@ PREPARED = "processed.h5ad"
 # Beside prepared files: what they were prepared from last, so that it can be prepared again with other options.
 ORIGIN = "source.json"
 RAW = "raw"
-
-DEFAULT_KEY = "perturbation"
-DEFAULT_CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def prepare_named(
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
-    default = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL)
+    default = PreparationSettings(perturbation_key="perturbation", control_label=CONTROL)
     settings = default.changed(options)
     checksum = sha256(source)
     name = source.stem
@@ -196,11 +193,4 @@ def _raw_file(spec: DatasetSpec, folder: Path, seed: int) -> Path:
 
 def _origin(folder: Path) -> dict[str, str]:
     """Path and SHA-256 of the file that a data set was prepared from last; empty if that is not known."""
-    note = folder / ORIGIN
-    if not note.exists():
-        return {}
-    try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return {"path": str(content["path"]), **content}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{note} does not name a file; remove it") from error
+    return read_note(folder / ORIGIN, "path", "remove it")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +64,9 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         name, scan, notes = find_counts(file)
         if others := file.other_content(name):
             notes.append(f"not part of the prepared file: {errors.listed(others)}")
-        filtered = _filter(file, name, scan, settings)
-        notes += filtered.notes
-        choice = choose_cells(conditions, filtered.cells, settings, seed, str(source))
+        eligible, expressed, min_genes, filter_notes = _filter(file, name, scan, settings)
+        notes += filter_notes
+        choice = choose_cells(conditions, eligible, settings, seed, str(source))
         if settings.cells_per_perturbation is None:
             n = choice.cells_per_perturbation
             notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
@@ -76,7 +75,6 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         var, renamed, var_notes = _gene_table(file.var, settings)
         notes += obs_notes + var_notes
 
-    expressed = filtered.genes
     kept, gene_notes = _choose_genes(counts, expressed, settings.n_genes)
     notes += gene_notes
     report = PreparationReport(
@@ -86,9 +84,9 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         settings=settings.plain(),
         cells_found=len(cells),
         genes_found=len(genes),
-        min_genes_per_cell=filtered.min_genes_per_cell,
+        min_genes_per_cell=min_genes,
         cells_per_perturbation=choice.cells_per_perturbation,
-        cells_with_few_genes=int((~filtered.cells).sum()),
+        cells_with_few_genes=int((~eligible).sum()),
         genes_in_few_cells=int((~expressed).sum()),
         left_out=choice.left_out,
         control_cells_found=choice.control_cells_found,
@@ -133,18 +131,10 @@ def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
     return adata.X
 
 
-@dataclass(frozen=True)
-class _Filtered:
-    """Cells and genes of the file (as masks) that pass the filters, the threshold used, and what to say of it."""
-
-    cells: Mask
-    genes: Mask
-    min_genes_per_cell: int
-    notes: list[str]
-
-
-def _filter(file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings) -> _Filtered:
-    """Leave out cells with too few detected genes, then genes detected in too few of the other cells."""
+def _filter(
+    file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings
+) -> tuple[Mask, Mask, int, list[str]]:
+    """Cells with enough detected genes, genes detected in enough of these, the least number used, what to say of it."""
     notes = []
     n_genes = len(scan.cells_per_gene)
     least = settings.min_genes_per_cell
@@ -167,7 +157,7 @@ def _filter(file: H5adFile, name: str, scan: CountScan, settings: PreparationSet
             f"{file.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
             f"{int(cells.sum()):,} cells with {least} detected genes"
         )
-    return _Filtered(cells, genes, least, notes)
+    return cells, genes, least, notes
 
 
 def _choose_genes(counts: CellCounts, expressed: Mask, n_genes: int) -> tuple[Mask, list[str]]:

@@ -40,12 +40,6 @@ class PreparationReport:
         """One line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, text: str) -> PreparationReport:
-        """Inverse of `to_json`."""
-        fields = json.loads(text)
-        return cls(**{**fields, "notes": tuple(fields["notes"])})
-
     def text(self, list_up_to: int = 30) -> str:
         """Several lines for a reader; at most `list_up_to` of the perturbations left out are named."""
         least, n = self.min_genes_per_cell, self.cells_per_perturbation
@@ -72,8 +66,8 @@ def read_report(path: Path) -> PreparationReport | None:
         return None
     try:
         with h5py.File(path, "r") as file:
-            text = file[f"uns/{RECORD}/report"].asstr()[()]
-        return PreparationReport.from_json(text)
+            fields = json.loads(file[f"uns/{RECORD}/report"].asstr()[()])
+        return PreparationReport(**{**fields, "notes": tuple(fields["notes"])})
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "

@@ -23,9 +23,7 @@ class CsrWriter:
 
     def __init__(self, parent: Any, name: str, shape: tuple[int, int], n_values: int) -> None:
         group = parent.create_group(name)
-        group.attrs["encoding-type"] = "csr_matrix"
-        group.attrs["encoding-version"] = "0.1.0"
-        group.attrs["shape"] = shape
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
         chunks = (max(1, min(CHUNK, n_values)),)
         self._data = group.create_dataset("data", (n_values,), np.float32, chunks=chunks, **COMPRESSION)
         # One type for both: scipy cannot take rows of a matrix in which they differ.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -43,9 +44,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The folder is made if needed. If the block raises, the temporary file is removed and an earlier `path` stays as it
     was. The temporary name ends as `path` does, since many writers choose their format by it.
-
-    >>> with atomic_path(Path("numbers.txt")) as temporary:  # doctest: +SKIP
-    ...     temporary.write_text("1 2 3")
     """
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp.{path.name}")
     with writing(path, temporary):
@@ -80,6 +78,17 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         )
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+def read_note(path: Path, key: str, advice: str) -> dict[str, str]:
+    """Content of a JSON file that holds something called `key`; empty if there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {**content, key: str(content[key])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no {key}; {advice}") from error
 
 
 def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFrame:

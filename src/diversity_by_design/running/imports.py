@@ -67,14 +67,10 @@ def _parsed(text: str) -> ast.Module:
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes within one, but for blocks for type checking."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and _is_type_checking(child):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             child = ast.Module(child.orelse, [])
         yield child
         yield from _executed(child)
-
-
-def _is_type_checking(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _facade(module: str) -> dict[str, tuple[str, str]] | None:

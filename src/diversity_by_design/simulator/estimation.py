@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -28,11 +28,10 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
 from diversity_by_design.threads import map_threads
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
+_SPOKEN = {"control": "control cells", "perturbed": "perturbed cells", "all_cells": "all cells"}
 # How a fit can end.
 ENDS = ("converged", "no overdispersion", "no counts", "not converged")
 _CONVERGED, _POISSON, _EMPTY, _FAILED = range(4)
@@ -47,9 +46,7 @@ _GENES_PER_TASK = 256
 
 
 @numba.njit(nogil=True, cache=True)
-def _score(
-    alpha: float, mean: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray, present: int
-) -> tuple[float, float]:
+def _score(alpha: float, mean: float, n_cells: int, counts: Array, cells: Array, present: int) -> tuple[float, float]:
     """Left minus right side of the equation above, and its derivative with respect to alpha."""
     z = alpha * mean
     if z < 0.01:
@@ -75,7 +72,7 @@ def _score(
 
 
 @numba.njit(nogil=True, cache=True)
-def _solve(mean: float, excess: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray) -> tuple[float, bool]:
+def _solve(mean: float, excess: float, n_cells: int, counts: Array, cells: Array) -> tuple[float, bool]:
     """Alpha at which the score is 0, and whether it was found: Newton's steps in log alpha, kept within a bracket."""
     present = cells.sum()
     low, high = -np.inf, np.inf
@@ -99,15 +96,15 @@ def _solve(mean: float, excess: float, n_cells: int, counts: npt.NDArray, cells:
 
 @numba.njit(nogil=True, cache=True)
 def _fit(
-    indptr: npt.NDArray,
-    indices: npt.NDArray,
-    data: npt.NDArray,
+    indptr: Array,
+    indices: Array,
+    data: Array,
     n_cells: int,
     first: int,
     last: int,
-    mean: npt.NDArray,
-    theta: npt.NDArray,
-    end: npt.NDArray,
+    mean: Array,
+    theta: Array,
+    end: Array,
 ) -> None:
     """Fit the genes from `first` up to `last`; the CSR matrix (genes, counts) holds histograms of counts above 0."""
     for gene in range(first, last):
@@ -160,7 +157,7 @@ class ParameterEstimates:
         for cells in GROUPS:
             failed = self.table.loc[self.table[f"fit_{cells}"] == ENDS[_FAILED], "gene"]
             if len(failed):
-                problems.append(f"{_spoken(cells)}: {len(failed):,} fits did not converge: {errors.listed(failed)}")
+                problems.append(f"{_SPOKEN[cells]}: {len(failed):,} fits did not converge: {errors.listed(failed)}")
         return problems
 
     @property
@@ -170,14 +167,14 @@ class ParameterEstimates:
         for cells in GROUPS:
             ends = self.table[f"fit_{cells}"]
             notes.append(
-                f"{_spoken(cells)}: {(ends == ENDS[_POISSON]).sum():,} of {len(ends):,} genes show no overdispersion "
+                f"{_SPOKEN[cells]}: {(ends == ENDS[_POISSON]).sum():,} of {len(ends):,} genes show no overdispersion "
                 f"(variance at most the mean; theta is infinite), {(ends == ENDS[_EMPTY]).sum():,} have no counts "
                 "(theta is undefined; gene parameters take that of all cells)"
             )
         for _, row in self.library.iterrows():
             if row["n_empty"]:
                 notes.append(
-                    f"{_spoken(row['cells'])}: {row['n_empty']:,} of {row['n_cells']:,} cells have no counts and are "
+                    f"{_SPOKEN[row['cells']]}: {row['n_empty']:,} of {row['n_cells']:,} cells have no counts and are "
                     "left out of sigma_l"
                 )
         return notes + self.problems
@@ -216,13 +213,6 @@ def estimate(
     The raw counts (cells, genes) may be an array, a sparse matrix, or on disk (h5py, zarr, anndata), which is read by
     blocks; `library_sizes` are total counts of each cell (default: of these genes), for sigma_l only. Threads do not
     change the result. Messages call the counts `where`.
-
-    >>> rng = np.random.default_rng(0)
-    >>> counts = rng.negative_binomial(2.0, 2.0 / (2.0 + 5.0), (4000, 1))  # theta = 2, mean 5
-    >>> estimates = estimate(counts, np.arange(4000) < 2000, pd.Index(["A"]))
-    >>> estimates.table[["mu_control", "theta_control", "fit_control"]].round(1)
-       mu_control  theta_control fit_control
-    0         5.0            2.0   converged
     """
     is_control = np.asarray(is_control, dtype=bool)
     genes = pd.Index(genes)
@@ -245,28 +235,6 @@ def estimate(
         f"{name}_{cells}": values for cells in GROUPS for name, values in _fit_cells(histograms, cells, workers).items()
     }
     return ParameterEstimates(pd.DataFrame(table), _library(sizes, is_control), sizes, histograms)
-
-
-def estimate_from_anndata(
-    adata: AnnData,
-    *,
-    perturbation: str = "condition",
-    control: str = "control",
-    layer: str | None = "counts",
-    workers: int | None = None,
-) -> ParameterEstimates:
-    """Estimate from an AnnData, in memory or backed; arguments are as of `GeneParameters.fit`."""
-    from diversity_by_design.groups import expression_matrix
-
-    if layer == "counts" and layer not in adata.layers:
-        layer = None  # that these are counts is checked like anything else
-    return estimate(
-        expression_matrix(adata, layer),
-        is_control_cell(adata.obs, perturbation, control),
-        adata.var_names,
-        workers=workers,
-        where="X" if layer is None else f"layers[{layer!r}]",
-    )
 
 
 def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int | None) -> dict[str, npt.NDArray]:
@@ -306,7 +274,3 @@ def is_control_cell(obs: pd.DataFrame, perturbation: str, control: str) -> npt.N
     labels = errors.obs_column(obs, perturbation).astype(str)
     errors.control_label(labels.unique(), control, perturbation)
     return (labels == control).to_numpy()
-
-
-def _spoken(cells: str) -> str:
-    return "all cells" if cells == "all_cells" else f"{cells} cells"

@@ -67,16 +67,6 @@ def open_store(
 
     The schema holds the type of each column, int, float or str; among them are `dataset` (int), which tells rows apart,
     and `error` (str). `made_with`, all that decides the rows, is kept in the file. `force` starts anew.
-
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> file = Path(folder.name) / "rows.sqlite"
-    >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
-    ...     store.append({"dataset": 3, "mse": 0.5, "error": ""})
-    >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
-    ...     store.finished
-    {3}
-    >>> folder.cleanup()
     """
     # As it comes back from the file: tuples are lists, numpy numbers are numbers.
     made_with = json.loads(json.dumps({**made_with, "columns": list(schema)}, default=plain))
