@@ -6,11 +6,12 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -32,8 +33,6 @@ ANNOTATIONS_FILE, SYNONYMS_FILE = "annotations.tsv.gz", "synonyms.tsv.gz"
 _NOT = r"(?:^|[\s|])NOT(?:[\s|]|$)"
 # What reading raises where a file is cut short, or is no text.
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, ValueError)
-
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +125,8 @@ def write_table(path: Path, table: pd.DataFrame) -> bool:
 
 def table_header(path: Path) -> tuple[list[str], str]:
     """Names of the columns of a text table, and what separates them: a tab if there is one, else a comma."""
-
-    def first_line() -> str:
-        with _opened(path) as file:
-            return file.readline().decode("utf-8-sig")
-
-    line = _intact(path, first_line)
+    with _intact(path), _opened(path) as file:
+        line = file.readline().decode("utf-8-sig")
     separator = "\t" if "\t" in line else ","
     return next(csv.reader([line.strip("\r\n")], delimiter=separator), []), separator
 
@@ -139,19 +134,21 @@ def table_header(path: Path) -> tuple[list[str], str]:
 def read_columns(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read some columns of a text table as text; nothing stands for a missing value, so a gene may be called ``NA``."""
     _, separator = table_header(path)
-    return _intact(path, lambda: pd.read_csv(path, sep=separator, usecols=list(columns), dtype=str, na_filter=False))
+    with _intact(path):
+        return pd.read_csv(path, sep=separator, usecols=list(columns), dtype=str, na_filter=False)
 
 
 def _opened(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _intact(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Return what `read` gives; if the file is damaged, raise InputError saying so."""
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Raise InputError if there is no such file, or what is done within finds it damaged."""
     if not path.is_file():
         raise InputError(f"{path} is a folder; expected a table" if path.is_dir() else f"no file {path}")
     try:
-        return read()
+        yield
     except _DAMAGED as error:
         raise InputError(
             f"{path} cannot be read as a table ({type(error).__name__}: {str(error).strip()}); it is damaged, "
@@ -185,7 +182,7 @@ def _read_plain(path: Path, columns: Iterable[str]) -> tuple[pd.DataFrame, dict[
 
 def _read_gene2go(path: Path, symbol_of: Mapping[Any, str], tax_id: int) -> tuple[pd.DataFrame, dict[str, int]]:
     """Read the annotations of one organism from gene2go."""
-    rows = _intact(path, lambda: _own_rows(path, tax_id))
+    rows = _own_rows(path, tax_id)
     negated = rows["Qualifier"].str.contains(_NOT)
     symbol = rows["GeneID"].astype("int64").map(symbol_of)
     left_out = {
@@ -202,11 +199,11 @@ def _own_rows(path: Path, tax_id: int) -> pd.DataFrame:
     Lines of other organisms are passed over unparsed: of a file of gigabytes, few are of one organism.
     """
     start = f"{tax_id}\t".encode()
-    with _opened(path) as file:
+    with _intact(path), _opened(path) as file:
         header = next(csv.reader([file.readline().decode("utf-8-sig")], delimiter="\t"))
-        own = b"".join(line for line in file if line.startswith(start))
-    # Quotation marks are part of names, such as 5" or 3'.
-    return pd.read_csv(io.BytesIO(own), sep="\t", names=header, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
+        own = io.BytesIO(b"".join(line for line in file if line.startswith(start)))
+        # Quotation marks are part of names, such as 5" or 3'.
+        return pd.read_csv(own, sep="\t", names=header, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
 
 
 def _unambiguous(pairs: pd.DataFrame, official: set[str]) -> tuple[dict[str, str], int]:
@@ -224,7 +221,7 @@ def _read_names(path: Path, tax_id: int) -> tuple[pd.DataFrame, Mapping[Any, str
     """Read other names of genes (`synonym`, `symbol`) and, of gene_info only, the symbol of each gene's number."""
     columns, _ = table_header(path)
     if set(GENE_INFO) <= set(columns):
-        genes = _intact(path, lambda: _own_rows(path, tax_id))
+        genes = _own_rows(path, tax_id)
         if genes.empty:
             raise InputError(f"{path} holds no gene of the organism {tax_id}")
         pairs = genes.assign(synonym=genes["Synonyms"].str.split("|")).explode("synonym")

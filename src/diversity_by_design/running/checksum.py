@@ -17,5 +17,11 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    """SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    """
     return digest(path, "sha256")

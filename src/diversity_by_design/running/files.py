@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,12 +91,6 @@ def read_note(path: Path, key: str, advice: str) -> dict[str, str]:
         raise InputError(f"{path} holds no {key}; {advice}") from error
 
 
-def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_csv(path: Path, dtypes: dict[str, str] | None = None) -> pd.DataFrame:
     """Read a table as `write_csv` wrote it; only empty fields are undefined, so a gene may be called ``NA``."""
-    return pd.read_csv(
-        path,
-        dtype=dict(dtypes) if dtypes else None,
-        keep_default_na=False,
-        na_values=[""],
-        float_precision="round_trip",
-    )
+    return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""], float_precision="round_trip")
