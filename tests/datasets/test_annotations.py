@@ -1,9 +1,11 @@
 """Annotations: the accepted files, what is left out of them, and names of genes."""
 
 import gzip
+import re
 
 import pandas as pd
 import pytest
+from messages import naming
 
 from diversity_by_design.datasets.annotations import Annotations, read_annotations, resolve, write_table
 from diversity_by_design.errors import InputError
@@ -58,7 +60,7 @@ def test_table_of_symbols_and_terms(tmp_path, name, separator):
     assert pairs(annotations) == [("NA", "GO:1"), ("NA", "GO:2")]
     assert annotations.symbols.tolist() == ["NA"]
     assert annotations.left_out["annotations propagated from more special terms"] == 1
-    assert "1 genes with 2 annotations" in annotations.text() and "1 annotations propagated" in annotations.text()
+    assert re.search(naming("1 genes", "2 annotations", "1 annotations propagated"), annotations.text())
 
 
 def test_rows_without_a_symbol_or_a_term_are_counted(tmp_path):
@@ -79,21 +81,21 @@ def test_gene2go_with_gene_info(ncbi):
 
 
 def test_gene2go_of_another_organism(ncbi, tmp_path):
-    with pytest.raises(InputError, match=r"gene_info.gz holds no gene of the organism 10090"):
+    with pytest.raises(InputError, match=naming("Homo_sapiens.gene_info.gz", 10090)):
         read_annotations(*ncbi, tax_id=10090)
     mouse = tmp_path / "mouse.gene_info"
     mouse.write_text(gene_info((7, "Trp53", "-")).replace("9606", "10090"))
     assert pairs(read_annotations(ncbi[0], mouse, tax_id=10090)) == [("Trp53", "GO:0000001")]
     mouse.write_text(gene_info((7, "Trp53", "-")).replace("9606", "7227"))
-    with pytest.raises(InputError, match=r"gene2go.gz holds no annotation for the organism 7227"):
+    with pytest.raises(InputError, match=naming("gene2go.gz", 7227)):
         read_annotations(ncbi[0], mouse, tax_id=7227)
 
 
 def test_gene2go_needs_gene_info(ncbi, tmp_path):
-    with pytest.raises(InputError, match="names genes by number; give NCBI's gene_info"):
+    with pytest.raises(InputError, match=naming("gene2go.gz", "gene_info")):
         read_annotations(ncbi[0])
     (tmp_path / "synonyms.csv").write_text("synonym,symbol\nP53,TP53\n")
-    with pytest.raises(InputError, match="names genes by number"):
+    with pytest.raises(InputError, match=naming("gene2go.gz", "gene_info")):
         read_annotations(ncbi[0], tmp_path / "synonyms.csv")
 
 
@@ -116,18 +118,18 @@ def test_names_are_resolved_or_listed():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "named"),
     [
-        (b"gene,term\nA,GO:1\n", r"a.csv: its columns are gene, term; accepted .* symbol, go_id or those with #tax_id"),
-        (b"", r"its columns are none"),
-        (b"symbol,go_id\n", r"holds no annotation \(left out: nothing\)"),
-        (b"symbol,go_id,propagated\nA,GO:1,1\n", r"holds no annotation \(left out: 1 annotations propagated"),
-        (b"\xff\xfe\x00", r"a.csv cannot be read as a table"),
+        (b"gene,term\nA,GO:1\n", ("a.csv", "gene", "term", "symbol", "go_id", "#tax_id")),
+        (b"", ("a.csv", "none")),
+        (b"symbol,go_id\n", ("a.csv", "nothing")),
+        (b"symbol,go_id,propagated\nA,GO:1,1\n", ("a.csv", 1, "propagated")),
+        (b"\xff\xfe\x00", ("a.csv",)),
     ],
 )
-def test_files_that_hold_no_annotations(tmp_path, content, message):
+def test_files_that_hold_no_annotations(tmp_path, content, named):
     (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=naming(*named)):
         read_annotations(tmp_path / "a.csv")
 
 
@@ -136,19 +138,19 @@ def test_damaged_missing_and_wrong_files(tmp_path, ncbi):
     whole = gene2go.read_bytes()
     for damaged in (whole[:-20], b"not compressed"):
         gene2go.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"gene2go.gz cannot be read as a table .* damaged"):
+        with pytest.raises(InputError, match=naming("gene2go.gz", "damaged")):
             read_annotations(gene2go, info)
-    with pytest.raises(InputError, match="no file .*other.csv"):
+    with pytest.raises(InputError, match=naming("other.csv")):
         read_annotations(tmp_path / "other.csv")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=naming(tmp_path, "folder")):
         read_annotations(tmp_path)
     gene2go.write_bytes(whole)
-    with pytest.raises(InputError, match=r"accepted .* synonym, symbol or those with #tax_id, GeneID, Symbol"):
+    with pytest.raises(InputError, match=naming("synonym", "symbol", "#tax_id", "GeneID", "Symbol")):
         read_annotations(gene2go, gene2go)
 
 
 def test_a_table_without_terms_is_no_annotation():
-    with pytest.raises(InputError, match="no column go_id"):
+    with pytest.raises(InputError, match=naming("go_id", "symbol")):
         Annotations(pd.DataFrame({"symbol": ["A"]}))
 
 

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import io
+import re
 import runpy
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from messages import naming
 
 from diversity_by_design.datasets import demo, demo_annotations, gene_ontology, load
 from diversity_by_design.datasets.annotations import Annotations, read_annotations, resolve
@@ -107,7 +109,7 @@ def test_what_is_there_is_kept_unless_forced(published, tmp_path, capsys):
     before = path.read_bytes()
     (published / "gene" / "gene2go.gz").write_bytes(gzip.compress(GENE2GO.replace("6915", "6916").encode()))
     get_gene_ontology(tmp_path)
-    assert "is there already; --force" in capsys.readouterr().out
+    assert re.search(naming(path, "--force"), capsys.readouterr().out)
     assert path.read_bytes() == before
     get_gene_ontology(tmp_path, force=True)
     assert read_annotations(path).table["go_id"].unique().tolist() == ["GO:0006916"]
@@ -123,25 +125,30 @@ def test_edges_of_cell_gears(published, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "named"),
     [
-        (archive({"other.csv": EDGES}), r"holds no file go_essential_all/.*it holds: other.csv"),
-        (archive({}, link="go_essential_all/go_essential_all.csv"), "holds no file"),
-        (archive({"go_essential_all/go_essential_all.csv": "a,b\n1,2\n"}), r"has the columns a, b; expected source"),
-        (b"no archive", r"all.tar.gz cannot be unpacked .*--force"),
-        (archive({"go_essential_all/go_essential_all.csv": EDGES * 1000})[:-60], "cannot be unpacked"),
+        (archive({"other.csv": EDGES}), ("go_essential_all/go_essential_all.csv", "other.csv")),
+        (archive({}, link="go_essential_all/go_essential_all.csv"), ("go_essential_all.tar.gz",)),
+        (
+            archive({"go_essential_all/go_essential_all.csv": "a,b\n1,2\n"}),
+            ("a", "b", "source", "target", "importance"),
+        ),
+        (b"no archive", ("go_essential_all.tar.gz", "--force")),
+        (archive({"go_essential_all/go_essential_all.csv": EDGES * 1000})[:-60], ("go_essential_all.tar.gz",)),
     ],
 )
-def test_archives_without_the_edges(published, tmp_path, content, message):
+def test_archives_without_the_edges(published, tmp_path, content, named):
     (published / "files" / "6934319").write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=naming(*named)):
         get_gene_ontology(tmp_path, Source.GEARS)
     assert {path.name for path in (tmp_path / "gene_ontology").iterdir()} == {".lock", "raw"}
 
 
 def test_offline_says_where_a_file_can_be_put(tmp_path, monkeypatch):
     monkeypatch.setattr(gene_ontology, "NCBI", "http://127.0.0.1:9/gene")
-    with pytest.raises(InputError, match=r"127.0.0.1:9/gene/gene2go.gz .*is used if it lies at .*raw/gene2go.gz"):
+    with pytest.raises(
+        InputError, match=naming("http://127.0.0.1:9/gene/gene2go.gz", tmp_path / "gene_ontology/raw/gene2go.gz")
+    ):
         get_gene_ontology(tmp_path)
     raw = tmp_path / "gene_ontology" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
@@ -187,9 +194,11 @@ def test_demo_annotations_depend_on_the_seed_only():
     one = demo_annotations.demo_annotations(seed=3)
     pd.testing.assert_frame_equal(one, demo_annotations.demo_annotations(seed=3))
     assert not one.equals(demo_annotations.demo_annotations(seed=4))
+    first = demo_annotations.demo_annotations(seed=1).head(2)
+    assert first.to_numpy().tolist() == [["GENE0001", "DEMO:0012"], ["GENE0001", "DEMO:0028"]]
     assert one.columns.tolist() == ["symbol", "go_id"]
     assert not one.duplicated().any() and one["go_id"].str.fullmatch(r"DEMO:00[0-3]\d").all()
-    with pytest.raises(InputError, match="seed is -1"):
+    with pytest.raises(InputError, match=naming("seed", -1)):
         demo_annotations.demo_annotations(seed=-1)
 
 
@@ -237,7 +246,7 @@ def test_demo_annotations_lie_beside_the_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "generate_demo", lambda seed: generate(seed=seed, parameters=small))
     prepared = load("demo", data_dir=tmp_path, seed=2)
     path = tmp_path / "demo" / "annotations-seed2.tsv.gz"
-    assert "synthetic (seed 2), are in" in capsys.readouterr().out
+    assert re.search(naming("synthetic", 2, path), capsys.readouterr().out)
     pd.testing.assert_frame_equal(read_annotations(path).table, demo_annotations.demo_annotations(seed=2))
     assert graph_source(tmp_path, "demo", 2) == path
     made = path.stat().st_mtime_ns

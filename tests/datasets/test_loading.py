@@ -7,6 +7,7 @@ from dataclasses import replace
 import anndata as ad
 import numpy as np
 import pytest
+from messages import naming
 from processes import another_has
 
 from diversity_by_design.datasets import demo, load, loading, registry, sha256
@@ -51,12 +52,12 @@ def test_sha256(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(InputError, match=r"'norman20'; known are: demo.*\.h5ad file works too"):
+    with pytest.raises(InputError, match=naming("norman20", *registry.DATASETS, ".h5ad")):
         load("norman20", data_dir=tmp_path)
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"no file .*screen.h5ad"):
+    with pytest.raises(InputError, match=naming("screen.h5ad")):
         load(str(tmp_path / "screen.h5ad"), data_dir=tmp_path)
 
 
@@ -115,7 +116,7 @@ def test_file_of_an_earlier_version_with_another_seed_is_replaced(published, tmp
 
 def test_a_second_preparation_at_the_same_time_is_refused(published, server, tmp_path):
     folder = tmp_path / "norman19"
-    with another_has(folder) as process, pytest.raises(InputError, match=rf"{folder} is in use .*process {process}"):
+    with another_has(folder) as process, pytest.raises(InputError, match=naming(folder, process)):
         load("norman19", data_dir=tmp_path)
     assert server.asked == []
     prepared = load("norman19", data_dir=tmp_path)
@@ -184,9 +185,9 @@ def test_own_file_called_like_a_known_data_set(norman_file, tmp_path):
 
 
 def test_columns_and_labels_of_an_own_file(replogle_file, tmp_path):
-    with pytest.raises(InputError, match="no column 'perturbation' in obs; its columns are: gene, UMI_count"):
+    with pytest.raises(InputError, match=naming("perturbation", "gene", "UMI_count")):
         load(str(replogle_file), data_dir=tmp_path, **OPTIONS)
-    with pytest.raises(InputError, match="control label 'control' does not occur.*non-targeting"):
+    with pytest.raises(InputError, match=naming("control", "non-targeting")):
         load(str(replogle_file), data_dir=tmp_path, perturbation_key="gene", **OPTIONS)
     prepared = load(
         str(replogle_file), data_dir=tmp_path, perturbation_key="gene", control_label="non-targeting", **OPTIONS
@@ -217,7 +218,7 @@ def test_demo_is_generated(tmp_path, monkeypatch, capsys):
 def test_prepared_file_that_is_damaged(norman_file, tmp_path):
     first = load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
     first.path.write_bytes(first.path.read_bytes()[:5000])
-    with pytest.raises(InputError, match=rf"{first.path.name} is not a prepared data set.*move it away"):
+    with pytest.raises(InputError, match=naming(first.path)):
         load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
 
 
@@ -225,6 +226,6 @@ def test_prepared_file_of_another_program_is_not_overwritten(norman_file, tmp_pa
     path = load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS).path
     ad.read_h5ad(norman_file).write_h5ad(path)
     content = path.read_bytes()
-    with pytest.raises(InputError, match="is not a prepared data set"):
+    with pytest.raises(InputError, match=naming(path)):
         load(str(norman_file), data_dir=tmp_path / "data", **OPTIONS)
     assert path.read_bytes() == content

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from messages import naming
 from scipy import sparse
 
 from diversity_by_design.datasets.reading import H5adFile
@@ -32,7 +33,7 @@ def test_counts_of_all_or_some_cells(stored, rows):
 @pytest.mark.parametrize("value", [-1, 0.5])
 def test_what_are_no_counts_is_said_of_the_file_and_matrix(tmp_path, value):
     ad.AnnData(np.where(np.arange(30) == 7, value, VALUES)).write_h5ad(tmp_path / "counts.h5ad")
-    with H5adFile(tmp_path / "counts.h5ad") as file, pytest.raises(InputError, match="counts.h5ad: X holds values"):
+    with H5adFile(tmp_path / "counts.h5ad") as file, pytest.raises(InputError, match=naming("counts.h5ad", "X")):
         list(file.counts("X"))
 
 
@@ -56,24 +57,24 @@ def test_categories_as_old_versions_of_anndata_wrote_them(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"no file .*absent.h5ad"):
+    with pytest.raises(InputError, match=naming("absent.h5ad")):
         H5adFile(tmp_path / "absent.h5ad")
 
 
 def test_folder(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=naming(tmp_path, "folder")):
         H5adFile(tmp_path)
 
 
 def test_empty_file(tmp_path):
     (tmp_path / "empty.h5ad").touch()
-    with pytest.raises(InputError, match=r"empty.h5ad is empty \(0 bytes\)"):
+    with pytest.raises(InputError, match=naming("empty.h5ad", 0)):
         H5adFile(tmp_path / "empty.h5ad")
 
 
 def test_other_format(tmp_path):
     (tmp_path / "counts.h5ad").write_text("gene,cell\n" * 100)
-    with pytest.raises(InputError, match=r"counts.h5ad is not an HDF5 file"):
+    with pytest.raises(InputError, match=naming("counts.h5ad", "HDF5")):
         H5adFile(tmp_path / "counts.h5ad")
 
 
@@ -81,14 +82,14 @@ def test_other_format(tmp_path):
 def test_truncated_file(stored, share):
     content = stored.read_bytes()
     stored.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"counts.h5ad cannot be read.*cut short"), H5adFile(stored) as file:
+    with pytest.raises(InputError, match=naming("counts.h5ad", "cut short")), H5adFile(stored) as file:
         list(file.counts("layers/counts"))
 
 
 def test_hdf5_without_tables(tmp_path):
     with h5py.File(tmp_path / "other.h5ad", "w") as file:
         file["X"] = VALUES
-    with pytest.raises(InputError, match=r"no table 'obs' \(it holds: X\)"):
+    with pytest.raises(InputError, match=naming("obs", "X")):
         H5adFile(tmp_path / "other.h5ad")
 
 
@@ -98,7 +99,7 @@ def test_no_cells_or_no_genes(tmp_path, shape, what):
     ad.AnnData(
         obs=pd.DataFrame(index=map(str, range(shape[0]))), var=pd.DataFrame(index=map(str, range(shape[1])))
     ).write(path)
-    with pytest.raises(InputError, match=rf"none.h5ad holds no {what}"):
+    with pytest.raises(InputError, match=naming("none.h5ad", what)):
         H5adFile(path)
 
 
@@ -107,7 +108,7 @@ def test_damaged_matrix(tmp_path):
     ad.AnnData(sparse.csr_matrix(VALUES)).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         file["X/indices"][3] = 30
-    with H5adFile(path) as file, pytest.raises(InputError, match="damaged.h5ad: /X cannot be read"):
+    with H5adFile(path) as file, pytest.raises(InputError, match=naming("damaged.h5ad", "/X")):
         list(file.counts("X"))
 
 
@@ -131,7 +132,7 @@ def test_matrix_stored_in_an_unknown_way(tmp_path, encoding):
         del file["X"].attrs["encoding-type"]
         if encoding:
             file["X"].attrs["encoding-type"] = encoding
-    with H5adFile(path) as file, pytest.raises(InputError, match="other.h5ad: X is stored in an unknown way"):
+    with H5adFile(path) as file, pytest.raises(InputError, match=naming("other.h5ad", "X", "CSR", "CSC")):
         file.matrix("X")
 
 
@@ -141,5 +142,5 @@ def test_matrix_of_another_shape(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["X"]
         file["X"] = VALUES[:, :-1]
-    with H5adFile(path) as file, pytest.raises(InputError, match=r"X has shape \(50, 29\), but obs and var list 50"):
+    with H5adFile(path) as file, pytest.raises(InputError, match=naming("X", "(50, 29)", 50, 30)):
         file.matrix("X")

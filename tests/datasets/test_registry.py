@@ -1,4 +1,5 @@
 import pytest
+from messages import naming
 
 from diversity_by_design.datasets import registry
 from diversity_by_design.datasets.settings import PreparationSettings
@@ -6,7 +7,7 @@ from diversity_by_design.errors import InputError
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"'norman2019'.*demo, norman19, replogle22, papalexi21.*h5ad"):
+    with pytest.raises(InputError, match=naming("norman2019", *registry.DATASETS, ".h5ad")):
         registry.get("norman2019")
 
 
@@ -32,7 +33,7 @@ def test_paper_settings():
 
 
 def test_settings_refuse_impossible_numbers():
-    with pytest.raises(InputError, match="cells_per_perturbation is 1; it must be at least 2"):
+    with pytest.raises(InputError, match=naming("cells_per_perturbation", 1, 2)):
         PreparationSettings(perturbation_key="gene", control_label="NT", cells_per_perturbation=1)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import executor_tasks
 import pytest
 from dask_cluster import DaskProcesses
+from messages import naming
 from processes import running, wait_until
 
 from diversity_by_design.errors import InputError
@@ -63,7 +64,7 @@ def test_the_factory_chooses_by_the_options():
 @pytest.mark.parametrize("workers", [0, -1, "2", 1.5])
 @pytest.mark.parametrize("place", [executor, LocalProcesses])
 def test_a_number_of_workers_that_is_none_is_refused(place, workers):
-    with pytest.raises(InputError, match=f"workers is {workers!r}"):
+    with pytest.raises(InputError, match=naming("workers", workers)):
         place(workers)
 
 
@@ -122,7 +123,7 @@ def test_a_function_that_processes_do_not_find_is_an_error(monkeypatch):
     module.function.__module__ = "only_here"
     module.function.__qualname__ = "function"
     monkeypatch.setitem(sys.modules, "only_here", module)
-    with LocalProcesses(2) as place, pytest.raises(RuntimeError, match="cannot load.*only_here"):
+    with LocalProcesses(2) as place, pytest.raises(RuntimeError, match=naming("only_here")):
         list(place.run(module.function, range(5)))
 
 
@@ -143,7 +144,7 @@ def test_processes_end_with_the_context():
         workers = {outcome.value for _, outcome in (next(series), next(series))}
         assert all(running(worker) for worker in workers)
     assert not any(running(worker) for worker in workers)
-    with pytest.raises(RuntimeError, match="closed before all tasks were done"):
+    with pytest.raises(RuntimeError, match=naming("closed")):
         list(series)
 
 
@@ -182,9 +183,9 @@ def test_a_cluster_worker_killed_in_mid_run_loses_no_task(cluster):
 
 
 def test_a_scheduler_that_cannot_be_reached_is_named():
-    with pytest.raises(InputError, match="tcp://127.0.0.1:1'.*`dask scheduler`.*`dask worker ADDRESS`"):
+    with pytest.raises(InputError, match=naming("tcp://127.0.0.1:1", "dask scheduler", "dask worker")):
         DaskCluster("tcp://127.0.0.1:1", timeout=0.5)
-    with pytest.raises(InputError, match="no Dask scheduler answers at ''"):
+    with pytest.raises(InputError, match=naming("Dask", "''")):
         DaskCluster("")
 
 
@@ -194,12 +195,12 @@ def test_a_cluster_that_dies_bit_by_bit(tmp_path, monkeypatch):
     settings = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     with DaskProcesses(tmp_path, **settings) as cluster, DaskCluster(cluster.address) as place:
         cluster.add_worker()
-        with pytest.warns(UserWarning, match="has no workers; waiting for some"):
+        with pytest.warns(UserWarning, match=naming("workers", cluster.address)):
             outcomes = dict(place.run(executor_tasks.square_or_die, [3], shared=(str(tmp_path), 3, -1)))
         assert outcomes[0].error.startswith("1 workers of the cluster died")
         cluster.add_worker()
         series = place.run(executor_tasks.process_id, [0.05] * 200)
         assert next(series)[1].error == ""
         cluster.scheduler.kill()
-        with pytest.raises(InputError, match="scheduler at tcp://127.0.0.1:.* was lost"):
+        with pytest.raises(InputError, match=naming("scheduler", cluster.address)):
             list(series)

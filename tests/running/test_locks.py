@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from messages import naming
 from processes import another_has
 
 from diversity_by_design.errors import InputError
@@ -30,7 +31,7 @@ def test_another_process_is_refused_until_the_block_has_ended(tmp_path):
 
 
 def test_a_lock_ends_with_its_process_and_a_forgotten_one_at_once(tmp_path):
-    with another_has(tmp_path) as process, pytest.raises(InputError, match=rf"\(process {process}\)"):
+    with another_has(tmp_path) as process, pytest.raises(InputError, match=naming(tmp_path, process)):
         hold(tmp_path)
     held = hold(tmp_path)
     del held

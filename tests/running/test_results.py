@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from messages import naming
 from processes import another_has
 
 from diversity_by_design.errors import InputError
@@ -290,7 +291,7 @@ def test_a_second_program_is_refused_until_the_first_has_ended(tmp_path):
     before = finish_first_run(tmp_path)
     with another_has(tmp_path) as process:
         for options in ({}, {"force": True}):
-            with pytest.raises(InputError, match=rf"{tmp_path} is in use .*\(process {process}\)"):
+            with pytest.raises(InputError, match=naming(tmp_path, process)):
                 open_folder(tmp_path, **options)
         assert content(tmp_path).items() <= before.items()
     folders = [open_folder(tmp_path) for _ in range(2)]  # one program may open it again
@@ -321,13 +322,13 @@ def test_record_that_names_files_elsewhere_is_refused(tmp_path, file):
     run = record(tmp_path)
     run["tables"][0]["file"] = file
     (tmp_path / "run.json").write_text(json.dumps(run))
-    with pytest.raises(InputError, match=rf"run\.json .*{file}.*outside"):
+    with pytest.raises(InputError, match=naming("run.json", file)):
         open_folder(tmp_path, force=True)
 
 
 def test_folder_of_another_analysis_is_left_alone(tmp_path):
     path = open_folder(tmp_path).table("scores", FRAME)
-    with pytest.raises(InputError, match="holds results of the analysis '2_sweeps', not of '3_niche'"):
+    with pytest.raises(InputError, match=naming(tmp_path, "2_sweeps", "3_niche")):
         open_folder(tmp_path, analysis="3_niche", force=True)
     assert path.exists()
 
@@ -335,7 +336,7 @@ def test_folder_of_another_analysis_is_left_alone(tmp_path):
 @pytest.mark.parametrize("text", ["{half", "[]", '{"tables": [], "figures": []}'])
 def test_run_json_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(InputError, match=r"run\.json is not a record of results"):
+    with pytest.raises(InputError, match=naming("run.json")):
         open_folder(tmp_path)
     assert (tmp_path / "run.json").read_text() == text
 
@@ -343,7 +344,7 @@ def test_run_json_of_something_else_is_refused(tmp_path, text):
 def test_two_results_cannot_share_a_file(tmp_path):
     folder = open_folder(tmp_path)
     folder.table("scores", FRAME)
-    with pytest.raises(InputError, match=r"two results would be written to scores\.csv"):
+    with pytest.raises(InputError, match=naming("scores.csv")):
         folder.figure("scores", draw(), FRAME, title="", caption="", paper="")
     folder.table("scores", FRAME.head(1))  # the same result again replaces it
     assert record(tmp_path)["tables"][0]["rows"] == 1

@@ -1,5 +1,7 @@
 """Ranges of table 1, and what is drawn from them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from messages import naming
@@ -97,8 +99,7 @@ def test_a_bound_on_the_size_redraws_whole_configurations():
 
 
 def test_a_bound_that_nothing_meets_is_refused():
-    ranges = SweepRanges()
-    assert ranges.smallest().n_entries == 1000 * (10 + 10 * 10)
+    ranges = SweepRanges()  # of at least 1000 * (10 + 10 * 10) entries
     with pytest.raises(InputError, match=naming("max_entries", "109,999", "110,000")):
         ranges.draw(0, 0, max_entries=109_999)
     with pytest.raises(InputError, match=naming("max_entries", "110,000", "100,000")):
@@ -112,7 +113,7 @@ def test_ranges_are_given_as_pairs():
     assert ranges.replace(epsilon=(2, 3)).epsilon == Range(2, 3, "log")
     assert ranges.replace(n_0=Range(10, 20)).n_0 == Range(10, 20, integer=True)
     assert ranges.replace(n_0=(np.int64(10), np.int64(20))).n_0.low == 10
-    assert ranges.as_dict()["k"] == {"low": 10, "high": 200, "scale": "log", "integer": True}
+    assert dataclasses.asdict(ranges)["k"] == {"low": 10, "high": 200, "scale": "log", "integer": True}
 
 
 @pytest.mark.parametrize(

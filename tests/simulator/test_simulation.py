@@ -86,7 +86,7 @@ def test_one_gene_affected_has_an_error_but_no_correlation(parameters):
     assert len(one) > 0
     assert one["pearson_delta_affected"].isna().all()
     assert one["mse_affected"].notna().all()
-    assert result.n_undefined["pearson_delta_affected"] == (result.table["n_affected"] < 2).sum()
+    assert result.n_undefined["pearson_delta_affected"] == (result.table["n_affected"] < 3).sum()
     assert result.n_undefined["mse_affected"] == (result.table["n_affected"] < 1).sum()
 
 

@@ -6,11 +6,12 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -33,33 +34,14 @@ _NOT = r"(?:^|[\s|])NOT(?:[\s|]|$)"
 # What reading raises where a file is cut short, or is no text.
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, ValueError)
 
-_Read = TypeVar("_Read")
-
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Terms of genes, and other names of these genes.
+    """Terms of genes, and other names of these genes."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        `symbol`, `go_id`: each pair once, sorted.
-    synonyms : dict
-        Symbol of every other name that stands for one gene only.
-    left_out : dict
-        What of the files is in neither, and how many: reason -> number.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"symbol": ["TP53", "TP53", "MYC"], "go_id": ["GO:2", "GO:1", "GO:1"]})
-    >>> annotations = Annotations(table, {"P53": "TP53"})
-    >>> annotations.table["go_id"].tolist()
-    ['GO:1', 'GO:1', 'GO:2']
-    """
-
-    table: pd.DataFrame
-    synonyms: Mapping[str, str] = field(default_factory=dict)
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    table: pd.DataFrame  # `symbol`, `go_id`: each pair once, sorted
+    synonyms: Mapping[str, str] = field(default_factory=dict)  # symbol of other names that stand for one gene only
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of the files: reason -> number
 
     def __post_init__(self) -> None:
         missing = [name for name in TABLE if name not in self.table.columns]
@@ -86,53 +68,38 @@ def read_annotations(path: Path | str, synonyms: Path | str | None = None, *, ta
 
     Files are tables with a header, separated by tabs or commas; those that end in ``.gz`` are compressed.
 
-    Parameters
-    ----------
-    path : Path or str
-        Known by its header: a table with the columns `symbol` and `go_id`, of which rows with anything but 0 in a
-        column `propagated` (they follow from a more special term) are left out; or gene2go, of which rows of other
-        organisms are passed over and rows whose qualifier says NOT are left out.
-    synonyms : Path or str, optional
-        Other names of genes: a table with the columns `synonym` and `symbol`, or NCBI's gene_info, without which the
-        genes of gene2go have no names. A name that stands for several genes is left out, and so is one
-        that is itself the symbol of a gene.
-    tax_id : int
-        Organism in NCBI's files (default: human).
-
-    Raises
-    ------
-    InputError
-        There is no such file. The file has another header, is damaged or holds no annotation; or it is gene2go, and
-        gene_info was not given.
+    The header of `path` tells what it is: a table with the columns `symbol` and `go_id`, of which rows with anything
+    but 0 in a column `propagated` (they follow from a more special term) are left out; or gene2go, of which rows of
+    other organisms are passed over and rows whose qualifier says NOT are left out. `synonyms` is a table with the
+    columns `synonym` and `symbol`, or NCBI's gene_info, without which the genes of gene2go have no names. A name that
+    stands for several genes is left out, and so is one that is itself the symbol of a gene.
     """
     path = Path(path)
-    names = None if synonyms is None else _read_names(Path(synonyms), tax_id)
+    pairs, symbol_of = (None, None) if synonyms is None else _read_names(Path(synonyms), tax_id)
     columns, _ = table_header(path)
     if set(TABLE) <= set(columns):
         table, left_out = _read_plain(path, columns)
     elif set(GENE2GO) <= set(columns):
-        if names is None or names.symbol_of is None:
+        if symbol_of is None:
             raise InputError(
                 f"{path} (NCBI's gene2go) names genes by number; give NCBI's gene_info as well, such as "
                 "Homo_sapiens.gene_info.gz, which has their symbols"
             )
-        table, left_out = _read_gene2go(path, names.symbol_of, tax_id)
+        table, left_out = _read_gene2go(path, symbol_of, tax_id)
     else:
         raise _unknown(path, columns, TABLE, GENE2GO)
     if table.empty:
         of = f" for the organism {tax_id}" if "#tax_id" in columns else ""
         raise InputError(f"{path} holds no annotation{of} (left out: {_said(left_out)})")
-    if names is None:
+    if pairs is None:
         return Annotations(table, {}, left_out)
-    others, ambiguous = names.unambiguous(table["symbol"])
+    others, ambiguous = _unambiguous(pairs, {*table["symbol"], *(symbol_of or {}).values()})
     return Annotations(table, others, left_out | {"other names that stand for several genes": ambiguous})
 
 
 def resolve(names: Iterable[str], annotations: Annotations) -> dict[str, str]:
     """Symbols of those names that stand for genes with annotations: the names themselves, else as other names.
 
-    Examples
-    --------
     >>> annotations = Annotations(pd.DataFrame({"symbol": ["FOXL2NB"], "go_id": ["GO:1"]}), {"C3orf72": "FOXL2NB"})
     >>> resolve(["C3orf72", "FOXL2NB", "foxl2nb"], annotations)
     {'C3orf72': 'FOXL2NB', 'FOXL2NB': 'FOXL2NB'}
@@ -157,19 +124,9 @@ def write_table(path: Path, table: pd.DataFrame) -> bool:
 
 
 def table_header(path: Path) -> tuple[list[str], str]:
-    """Names of the columns of a text table, and what separates them: a tab if there is one, else a comma.
-
-    Raises
-    ------
-    InputError
-        There is no such file. It cannot be read as text.
-    """
-
-    def first_line() -> str:
-        with _opened(path) as file:
-            return file.readline().decode("utf-8-sig")
-
-    line = _intact(path, first_line)
+    """Names of the columns of a text table, and what separates them: a tab if there is one, else a comma."""
+    with _intact(path), _opened(path) as file:
+        line = file.readline().decode("utf-8-sig")
     separator = "\t" if "\t" in line else ","
     return next(csv.reader([line.strip("\r\n")], delimiter=separator), []), separator
 
@@ -177,21 +134,21 @@ def table_header(path: Path) -> tuple[list[str], str]:
 def read_columns(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read some columns of a text table as text; nothing stands for a missing value, so a gene may be called ``NA``."""
     _, separator = table_header(path)
-    return _intact(path, lambda: pd.read_csv(path, sep=separator, usecols=list(columns), dtype=str, na_filter=False))
+    with _intact(path):
+        return pd.read_csv(path, sep=separator, usecols=list(columns), dtype=str, na_filter=False)
 
 
 def _opened(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _intact(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Return what `read` gives; if the file is damaged, raise InputError saying so."""
-    if not path.exists():
-        raise InputError(f"no file {path}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a table")
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Raise InputError if there is no such file, or what is done within finds it damaged."""
+    if not path.is_file():
+        raise InputError(f"{path} is a folder; expected a table" if path.is_dir() else f"no file {path}")
     try:
-        return read()
+        yield
     except _DAMAGED as error:
         raise InputError(
             f"{path} cannot be read as a table ({type(error).__name__}: {str(error).strip()}); it is damaged, "
@@ -223,9 +180,9 @@ def _read_plain(path: Path, columns: Iterable[str]) -> tuple[pd.DataFrame, dict[
     return table.loc[~propagated & ~blank, list(TABLE)], left_out
 
 
-def _read_gene2go(path: Path, symbol_of: Mapping[Hashable, str], tax_id: int) -> tuple[pd.DataFrame, dict[str, int]]:
+def _read_gene2go(path: Path, symbol_of: Mapping[Any, str], tax_id: int) -> tuple[pd.DataFrame, dict[str, int]]:
     """Read the annotations of one organism from gene2go."""
-    rows = _intact(path, lambda: _own_rows(path, tax_id))
+    rows = _own_rows(path, tax_id)
     negated = rows["Qualifier"].str.contains(_NOT)
     symbol = rows["GeneID"].astype("int64").map(symbol_of)
     left_out = {
@@ -242,53 +199,35 @@ def _own_rows(path: Path, tax_id: int) -> pd.DataFrame:
     Lines of other organisms are passed over unparsed: of a file of gigabytes, few are of one organism.
     """
     start = f"{tax_id}\t".encode()
-    with _opened(path) as file:
+    with _intact(path), _opened(path) as file:
         header = next(csv.reader([file.readline().decode("utf-8-sig")], delimiter="\t"))
-        own = b"".join(line for line in file if line.startswith(start))
-    # Quotation marks are part of names, such as 5" or 3'.
-    return pd.read_csv(io.BytesIO(own), sep="\t", names=header, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
+        own = io.BytesIO(b"".join(line for line in file if line.startswith(start)))
+        # Quotation marks are part of names, such as 5" or 3'.
+        return pd.read_csv(own, sep="\t", names=header, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Names of genes, as a file has them.
-
-    Attributes
-    ----------
-    pairs : DataFrame
-        `synonym`, `symbol`.
-    symbol_of : mapping or None
-        Symbol of each gene's number, where the file has it.
-    """
-
-    pairs: pd.DataFrame
-    symbol_of: Mapping[Hashable, str] | None
-
-    def unambiguous(self, symbols: pd.Series) -> tuple[dict[str, str], int]:
-        """Symbols of the names that stand for one gene, and how many stand for several; `symbols` are no synonyms."""
-        official = set(symbols) | set(self.symbol_of.values() if self.symbol_of is not None else ())
-        pairs = self.pairs.drop_duplicates().sort_values(["synonym", "symbol"])
-        repeated = pairs["synonym"].duplicated(keep=False)
-        # The symbol of one gene and the synonym of another stands for two genes; here, for the former.
-        taken = pairs["synonym"].isin(official)
-        left_out = pairs["synonym"][(repeated | taken) & (pairs["synonym"] != pairs["symbol"])].nunique()
-        kept = pairs[~repeated & ~taken]
-        return dict(zip(kept["synonym"], kept["symbol"], strict=True)), int(left_out)
+def _unambiguous(pairs: pd.DataFrame, official: set[str]) -> tuple[dict[str, str], int]:
+    """Symbols of the synonyms that stand for one gene, and how many stand for several, as `official` symbols do."""
+    pairs = pairs.drop_duplicates().sort_values(["synonym", "symbol"])
+    repeated = pairs["synonym"].duplicated(keep=False)
+    # The symbol of one gene and the synonym of another stands for two genes; here, for the former.
+    taken = pairs["synonym"].isin(official)
+    left_out = pairs["synonym"][(repeated | taken) & (pairs["synonym"] != pairs["symbol"])].nunique()
+    kept = pairs[~repeated & ~taken]
+    return dict(zip(kept["synonym"], kept["symbol"], strict=True)), int(left_out)
 
 
-def _read_names(path: Path, tax_id: int) -> _Names:
-    """Read other names of genes from a table of them, or from gene_info."""
+def _read_names(path: Path, tax_id: int) -> tuple[pd.DataFrame, Mapping[Any, str] | None]:
+    """Read other names of genes (`synonym`, `symbol`) and, of gene_info only, the symbol of each gene's number."""
     columns, _ = table_header(path)
     if set(GENE_INFO) <= set(columns):
-        genes = _intact(path, lambda: _own_rows(path, tax_id))
+        genes = _own_rows(path, tax_id)
         if genes.empty:
             raise InputError(f"{path} holds no gene of the organism {tax_id}")
         pairs = genes.assign(synonym=genes["Synonyms"].str.split("|")).explode("synonym")
         pairs = pairs.rename(columns={"Symbol": "symbol"})[list(SYNONYMS)]
-        symbol_of: dict[Hashable, str] = dict(
-            zip(genes["GeneID"].astype("int64").tolist(), genes["Symbol"].tolist(), strict=True)
-        )
-        return _Names(pairs[~pairs["synonym"].isin(["-", ""])], symbol_of)
+        symbol_of = dict(zip(genes["GeneID"].astype("int64").tolist(), genes["Symbol"].tolist(), strict=True))
+        return pairs[~pairs["synonym"].isin(["-", ""])], symbol_of
     if set(SYNONYMS) <= set(columns):
-        return _Names(read_columns(path, SYNONYMS), None)
+        return read_columns(path, SYNONYMS), None
     raise _unknown(path, columns, SYNONYMS, GENE_INFO)

@@ -19,31 +19,15 @@ _PART = 2**23
 
 @dataclass(frozen=True)
 class CountScan:
-    """What one pass over all counts tells.
+    """What one pass over all counts tells."""
 
-    Attributes
-    ----------
-    genes_per_cell : int array (cells,)
-        Number of detected genes.
-    totals : float64 array (cells,)
-        Total counts.
-    cells_per_gene : int array (genes,)
-        Number of cells in which the gene was detected.
-    """
-
-    genes_per_cell: npt.NDArray[np.int64]
-    totals: npt.NDArray[np.float64]
-    cells_per_gene: npt.NDArray[np.int64]
+    genes_per_cell: npt.NDArray[np.int64]  # (cells,): number of detected genes
+    totals: npt.NDArray[np.float64]  # (cells,): total counts
+    cells_per_gene: npt.NDArray[np.int64]  # (genes,): number of cells in which the gene was detected
 
 
 def scan(file: H5adFile, name: str) -> CountScan:
-    """Count detected genes and totals per cell, and cells per gene, in one pass over the matrix called `name`.
-
-    Raises
-    ------
-    InputError
-        A value is not finite, negative, not a whole number, or larger than 16,777,216.
-    """
+    """Count detected genes and totals per cell, and cells per gene, in one pass over the matrix called `name`."""
     genes_per_cell = np.zeros(len(file.obs), np.int64)
     totals = np.zeros(len(file.obs))
     cells_per_gene = np.zeros(len(file.var), np.int64)
@@ -56,18 +40,7 @@ def scan(file: H5adFile, name: str) -> CountScan:
 
 
 def find_counts(file: H5adFile) -> tuple[str, CountScan, list[str]]:
-    """Find the raw counts of a file: `X`, else the layer ``counts``.
-
-    Returns
-    -------
-    name, scan, notes : str, CountScan, list of str
-        What the matrix is called; the notes say why `X` was passed over.
-
-    Raises
-    ------
-    InputError
-        Neither holds raw counts.
-    """
+    """Name and scan of the raw counts of a file (`X`, else the layer ``counts``), and why `X` was passed over."""
     candidates = [name for name in ("X", "layers/counts") if file.matrix(name) is not None]
     if not candidates:
         raise InputError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
@@ -85,20 +58,11 @@ class CellCounts:
     """Counts of some cells in memory, row by row.
 
     Kept as plain arrays, since scipy would widen the indices to 64 bits with more than 2**31 values.
-
-    Attributes
-    ----------
-    data : float32 array (values,)
-    indices : int32 array (values,)
-        Gene of each value.
-    indptr : int64 array (cells + 1,)
-        Where each cell's values start.
-    n_genes : int
     """
 
-    data: npt.NDArray[np.float32]
-    indices: npt.NDArray[np.int32]
-    indptr: npt.NDArray[np.int64]
+    data: npt.NDArray[np.float32]  # (values,)
+    indices: npt.NDArray[np.int32]  # (values,): gene of each value
+    indptr: npt.NDArray[np.int64]  # (cells + 1,): where each cell's values start
     n_genes: int
 
     def cells_per_gene(self) -> npt.NDArray[np.int64]:
@@ -127,15 +91,7 @@ class CellCounts:
 def gather(file: H5adFile, name: str, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:
     """Read the counts of some cells into memory, which needs 8 bytes per detected gene and cell.
 
-    Parameters
-    ----------
-    file : H5adFile
-    name : str
-        Of the matrix.
-    cells : int array
-        Row numbers, sorted.
-    genes_per_cell : int array (all cells,)
-        From `scan`.
+    `cells` are sorted row numbers; `genes_per_cell` (all cells,) is from `scan`.
     """
     indptr = np.concatenate([[0], np.cumsum(genes_per_cell[cells])]).astype(np.int64)
     data = np.empty(indptr[-1], np.float32)
@@ -160,6 +116,5 @@ def select_genes(values: sparse.csr_matrix, genes: npt.NDArray[np.bool_]) -> spa
     new_column = np.cumsum(genes, dtype=np.int32) - np.int32(1)
     indptr = np.concatenate([[0], np.cumsum(stored)])[values.indptr]
     return sparse.csr_matrix(
-        (values.data[stored], new_column[values.indices[stored]], indptr),
-        shape=(values.shape[0], int(genes.sum())),
+        (values.data[stored], new_column[values.indices[stored]], indptr), shape=(values.shape[0], int(genes.sum()))
     )

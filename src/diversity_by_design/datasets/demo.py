@@ -24,12 +24,12 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design.datasets.demo_effects import HOUSEKEEPING_SHARE, Floats, draw_effects, draw_genes
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, whole_number
+from diversity_by_design.labels import CONTROL
 
 if TYPE_CHECKING:
     import anndata
 
-CONTROL = "control"
 DESCRIPTION = (
     "Purely synthetic: negative binomial counts drawn from the stated parameters. No cell, gene or effect was measured."
 )
@@ -38,208 +38,116 @@ DESCRIPTION = (
 _LOW_QUALITY_DEPTH = 0.03
 # Perturbed cells that the preparation can choose from, beyond those it keeps: at least 2, so that it has to choose.
 _LEAST_SPARE_CELLS = 2
+_LEAST = {
+    **dict.fromkeys(("n_doubles", "n_rare", "n_low_quality_cells", "n_silent_genes", "private_genes"), 0),
+    **dict.fromkeys(("library_sd", "log_theta_sd", "shift_sd", "null_share", "interaction"), 0),
+    **dict.fromkeys(("n_control_cells", "n_modules", "smallest_module"), 1),
+    **{"n_singles": 2, "n_genes": 2, "spare_cells": _LEAST_SPARE_CELLS, "cells_per_perturbation": 4},
+}
+_POSITIVE = ("counts_per_cell", "log_mean_sd", "log_mean_skewness", "strength_mean")
 
 
 @dataclass(frozen=True)
 class DemoParameters:
     """What the demo data set is made of.
 
-    "K562" figures were estimated from public K562 screens (13,500 counts per cell, the 8,192 highest genes);
-    "chosen" ones are set so that the number of differentially expressed genes per perturbation spreads as it does in
-    real data with as many cells. Log means the natural logarithm.
-
-    Attributes
-    ----------
-    n_singles, n_doubles : int
-        Perturbations of one gene, and of two of these genes. Chosen.
-    cells_per_perturbation : int
-        Good cells that every single and double perturbation has at least (replogle22 is prepared with 64).
-    spare_cells : int
-        Most good cells a perturbation has beyond that; at least 2 are always there. Chosen.
-    n_rare : int
-        Further single perturbations with between a quarter and half of `cells_per_perturbation`, which a
-        preparation with an equal number of cells leaves out. Chosen.
-    n_control_cells : int
-        Good unperturbed cells. Chosen.
-    n_low_quality_cells : int
-        Further cells with 3 % of the usual counts, among all labels in proportion to their cells. Chosen.
-    n_genes, n_silent_genes : int
-        Genes that are expressed, and further ones with 0.0001 counts per cell. Chosen.
-    counts_per_cell : float
-        Mean library size (counts, or UMI, per good cell). Chosen.
-    library_sd : float
-        Standard deviation of the log library size (0.17 to 0.3 in K562).
-    log_mean_sd, log_mean_skewness : float
-        Standard deviation and skewness over genes of the log mean expression of control cells, drawn from a shifted
-        gamma distribution (1.05 and 1.5 in K562).
-    log_theta_mean, log_theta_sd, log_theta_slope : float
-        Log of the negative binomial size theta: mean and standard deviation over genes, and slope on the log mean
-        (1.0, 0.69 and -0.1 in K562).
-    shift_sd, shift_slope : float
-        Log fold change of all perturbed against control cells: standard deviation over genes (0.2 in K562) and slope
-        on the log mean. Since expression sums to one, the slope also sets the mean of the shift over genes; the one
-        chosen gives about that of K562, 0.05.
-    n_modules, smallest_module, largest_module : int
-        Sets of co-regulated genes and their number of genes; modules overlap, being drawn independently. Chosen.
-    null_share : float
-        Share of single perturbations without any effect, not even on their target. Chosen.
-    strength_mean, strength_max : float
-        Strength of the others: mean and upper bound of a beta distribution that reaches down to nearly none. It is the
-        absolute log fold change that a perturbation gives the typical gene of the module it moves most. Chosen.
-    private_genes : int
-        Genes that each perturbation moves besides modules, with a standard deviation of its strength. Chosen.
-    target_log_fold_change : float
-        Mean log fold change of the activated target itself (CRISPR activation), spread by a fifth. Chosen.
-    additivity : float
-        Effect of a double perturbation relative to the sum of the effects of its singles. Chosen.
-    interaction : float
-        Standard deviation of the log fold change that a double adds to one module and to as many private genes as a
-        single has, relative to the mean strength of its singles. Chosen.
-
-    Raises
-    ------
-    InputError
-        A number is out of its range, or more is asked for than there are genes or pairs.
+    "K562" figures were estimated from public K562 screens (13,500 counts per cell, the 8,192 highest genes); "chosen"
+    ones are set so that the number of differentially expressed genes per perturbation spreads as it does in real data
+    with as many cells. Log means the natural logarithm.
     """
 
+    # Perturbations of one gene, and of two of these genes. Chosen.
     n_singles: int = 40
     n_doubles: int = 20
+    # Good cells that every single and double perturbation has at least (replogle22 is prepared with 64).
     cells_per_perturbation: int = 64
-    spare_cells: int = 16
+    spare_cells: int = 16  # most good cells a perturbation has beyond that; at least 2 are always there. Chosen.
+    # Further single perturbations with between a quarter and half of `cells_per_perturbation`, which a preparation with
+    # an equal number of cells leaves out. Chosen.
     n_rare: int = 2
-    n_control_cells: int = 1_100
+    n_control_cells: int = 1_100  # good unperturbed cells. Chosen.
+    # Further cells with 3 % of the usual counts, among all labels in proportion to their cells. Chosen.
     n_low_quality_cells: int = 60
+    # Genes that are expressed, and further ones with 0.0001 counts per cell. Chosen.
     n_genes: int = 1_000
     n_silent_genes: int = 40
-    counts_per_cell: float = 5_000.0
-    library_sd: float = 0.25
+    counts_per_cell: float = 5_000.0  # mean library size (counts, or UMI, per good cell). Chosen.
+    library_sd: float = 0.25  # standard deviation of the log library size (0.17 to 0.3 in K562)
+    # Standard deviation and skewness over genes of the log mean expression of control cells, drawn from a shifted gamma
+    # distribution (1.05 and 1.5 in K562).
     log_mean_sd: float = 1.05
     log_mean_skewness: float = 1.5
+    # Log of the negative binomial size theta: mean and standard deviation over genes, and slope on the log mean (1.0,
+    # 0.69 and -0.1 in K562).
     log_theta_mean: float = 1.0
     log_theta_sd: float = 0.69
     log_theta_slope: float = -0.1
+    # Log fold change of all perturbed against control cells: standard deviation over genes (0.2 in K562) and slope on
+    # the log mean. As expression sums to one, the slope also sets the mean over genes; this gives that of K562, 0.05.
     shift_sd: float = 0.2
     shift_slope: float = -0.02
+    # Sets of co-regulated genes and their number of genes; modules overlap, being drawn independently. Chosen.
     n_modules: int = 12
     smallest_module: int = 30
     largest_module: int = 60
-    null_share: float = 0.1
+    null_share: float = 0.1  # share of single perturbations without any effect, not even on their target. Chosen.
+    # Strength of the others: mean and upper bound of a beta distribution that reaches down to nearly none. It is the
+    # absolute log fold change that a perturbation gives the typical gene of the module it moves most. Chosen.
     strength_mean: float = 0.65
     strength_max: float = 2.0
+    # Genes that each perturbation moves besides modules, with a standard deviation of its strength. Chosen.
     private_genes: int = 50
+    # Mean log fold change of the activated target itself (CRISPR activation), spread by a fifth. Chosen.
     target_log_fold_change: float = 1.0
+    # Effect of a double perturbation relative to the sum of the effects of its singles. Chosen.
     additivity: float = 0.85
+    # Standard deviation of the log fold change that a double adds to one module and to as many private genes as a
+    # single has, relative to the mean strength of its singles. Chosen.
     interaction: float = 0.5
 
     def __post_init__(self) -> None:
-        least = {
-            "n_singles": 2,
-            "n_doubles": 0,
-            "cells_per_perturbation": 4,
-            "spare_cells": _LEAST_SPARE_CELLS,
-            "n_rare": 0,
-            "n_control_cells": 1,
-            "n_low_quality_cells": 0,
-            "n_genes": 2,
-            "n_silent_genes": 0,
-            "n_modules": 1,
-            "smallest_module": 1,
-            "private_genes": 0,
-            "library_sd": 0,
-            "log_theta_sd": 0,
-            "shift_sd": 0,
-            "null_share": 0,
-            "interaction": 0,
-        }
-        for name, value in asdict(self).items():
+        values = asdict(self)
+        for name, value in values.items():
             if not np.isfinite(value):
                 raise InputError(f"DemoParameters: {name} is {value}; it must be a finite number")
-            if name in least and value < least[name]:
-                raise InputError(f"DemoParameters: {name} is {value}; it must be at least {least[name]}")
-        for name in ("counts_per_cell", "log_mean_sd", "log_mean_skewness", "strength_mean"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"DemoParameters: {name} is {getattr(self, name)}; it must be greater than 0")
-        if self.null_share > 1:
-            raise InputError(f"DemoParameters: null_share is {self.null_share}; it must be between 0 and 1")
-        if self.strength_mean >= self.strength_max:
-            raise InputError(
-                f"DemoParameters: strength_mean is {self.strength_mean}; "
-                f"it must be less than strength_max ({self.strength_max})"
-            )
         pairs = self.n_singles * (self.n_singles - 1) // 2
-        if self.n_doubles > pairs:
-            raise InputError(
-                f"DemoParameters: n_doubles is {self.n_doubles}, but {self.n_singles} singles make only {pairs} pairs; "
-                "ask for fewer doubles or more singles"
-            )
-        if self.smallest_module > self.largest_module:
-            raise InputError(
-                f"DemoParameters: smallest_module is {self.smallest_module}; "
-                f"it must not exceed largest_module ({self.largest_module})"
-            )
-        for name, needed in (
-            ("n_singles + n_rare", self.n_singles + self.n_rare),
-            ("largest_module", self.largest_module),
-            ("private_genes", self.private_genes),
+        movable = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
+        as_movable = f"at most {movable}, the genes that perturbations move ({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
+        for name, passes, right in (
+            *((name, values[name] >= least, f"at least {least}") for name, least in _LEAST.items()),
+            *((name, values[name] > 0, "greater than 0") for name in _POSITIVE),
+            ("null_share", self.null_share <= 1, "between 0 and 1"),
+            ("strength_mean", self.strength_mean < self.strength_max, f"less than strength_max ({self.strength_max})"),
+            ("n_doubles", self.n_doubles <= pairs, f"at most {pairs}, the pairs of {self.n_singles} singles"),
+            ("largest_module", self.largest_module >= self.smallest_module, f"at least {self.smallest_module}"),
+            ("n_singles", self.n_singles + self.n_rare <= movable, f"with n_rare ({self.n_rare}) {as_movable}"),
+            *((name, values[name] <= movable, as_movable) for name in ("largest_module", "private_genes")),
         ):
-            responsive = int(self.n_genes * (1 - HOUSEKEEPING_SHARE))
-            if needed > responsive:
-                raise InputError(
-                    f"DemoParameters: {name} is {needed}, more than the {responsive} genes that perturbations can move "
-                    f"({1 - HOUSEKEEPING_SHARE:.0%} of n_genes)"
-                )
+            if not passes:
+                raise InputError(f"DemoParameters: {name} is {values[name]}; it must be {right}")
 
 
 _DEFAULTS = DemoParameters()
 
 
 def of_seed(path: Path, seed: int) -> Path:
-    """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0.
-
-    Examples
-    --------
-    >>> of_seed(Path("demo.h5ad"), 3).name
-    'demo-seed3.h5ad'
-    """
+    """File of the demo data set that depends on its seed; `path` is the one of the default seed, 0."""
     return path.with_name(path.name.replace(".", f"-seed{seed}.", 1)) if seed else path
 
 
 def generate_demo(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> anndata.AnnData:
     """Draw the synthetic demo data set: raw counts that still need the preparation every data set gets.
 
-    Parameters
-    ----------
-    seed : int
-        Non-negative; with `parameters`, all that the result depends on.
-    parameters : DemoParameters
-
-    Returns
-    -------
-    anndata.AnnData
-        ``X`` : raw counts, CSR float32 (cells, genes), cells in random order.
-        ``obs["perturbation"]`` : categorical, ``A``, ``A+B`` (sorted) or ``control``; ``obs["ncounts"]`` : counts per
-        cell. Perturbations are named after genes of the set.
-        ``var["control_mean"]`` : expected counts in a control cell; ``var["theta"]``; ``var["shift"]`` : log fold
-        change of perturbed against control cells; ``var["expressed"]`` : False for silent genes.
-        ``varm["effects"]`` : true log fold changes (genes, perturbations), shift excluded, before expression is
-        rescaled to sum to one; ``uns["demo"]["effect_labels"]`` names its columns.
-        ``uns["demo"]`` : that the set is synthetic, the seed and the parameters.
-
-    Raises
-    ------
-    InputError
-        `seed` is negative.
-
-    Examples
-    --------
-    >>> adata = generate_demo(seed=1, parameters=DemoParameters(n_singles=3, n_doubles=1, n_rare=0, n_control_cells=20))
-    >>> adata.obs["perturbation"].nunique(), bool(adata.uns["demo"]["synthetic"])
-    (5, True)
+    `X` (cells, genes) is CSR float32, cells in random order. `obs`: ``perturbation`` (``A``, ``A+B`` or ``control``;
+    named after genes of the set) and ``ncounts``. `var`: ``control_mean`` (expected counts in a control cell),
+    ``theta``, ``shift`` (log fold change of perturbed against control cells) and ``expressed`` (False for silent
+    genes). ``varm["effects"]``: true log fold changes (genes, perturbations), shift excluded, before expression is
+    rescaled to sum to one; ``uns["demo"]["effect_labels"]`` names its columns. ``uns["demo"]`` also holds the seed and
+    the parameters, and says that the set is synthetic.
     """
     import anndata
 
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be a whole number, 0 or greater")
+    whole_number(seed, "seed", 0)
     gene_rng, effect_rng, cell_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
 
     genes = draw_genes(gene_rng, parameters)

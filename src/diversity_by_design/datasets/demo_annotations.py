@@ -16,7 +16,7 @@ import pandas as pd
 from diversity_by_design.datasets.annotations import ANNOTATIONS_FILE, TABLE, write_table
 from diversity_by_design.datasets.demo import DemoParameters, of_seed
 from diversity_by_design.datasets.demo_effects import draw_effects, draw_genes
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import whole_number
 
 # Share of the annotations that are missing, and wrong ones relative to the right ones.
 _MISSING = 0.15
@@ -28,27 +28,11 @@ _DEFAULTS = DemoParameters()
 def demo_annotations(seed: int = 0, parameters: DemoParameters = _DEFAULTS) -> pd.DataFrame:
     """Annotate the genes of `generate_demo` of the same seed and parameters; no cell is drawn for it.
 
-    Returns
-    -------
-    DataFrame
-        `symbol`, `go_id`: each pair once, sorted. Of n modules, the terms of module m, from 1 on, are
-        ``DEMO:<m>`` (the process), ``DEMO:<n + m>`` (activates it) and ``DEMO:<2n + m>`` (represses it), with four
-        digits; they are not terms of the Gene Ontology.
-
-    Raises
-    ------
-    InputError
-        `seed` is negative.
-
-    Examples
-    --------
-    >>> demo_annotations(seed=1).head(2)
-         symbol      go_id
-    0  GENE0001  DEMO:0012
-    1  GENE0001  DEMO:0028
+    Columns are `symbol` and `go_id`: each pair once, sorted. Of n modules, the terms of module m, from 1 on, are
+    ``DEMO:<m>`` (the process), ``DEMO:<n + m>`` (activates it) and ``DEMO:<2n + m>`` (represses it), with four digits;
+    they are not terms of the Gene Ontology.
     """
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be a whole number, 0 or greater")
+    whole_number(seed, "seed", 0)
     # The first three are those of `generate_demo`.
     gene_rng, effect_rng, _, rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4))
     genes = draw_genes(gene_rng, parameters)

@@ -30,22 +30,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class DemoEffects:
-    """What the perturbations of the demo data set do.
+    """What the perturbations of the demo data set do."""
 
-    Attributes
-    ----------
-    labels : list of str
-        All perturbations: singles, doubles, rare singles.
-    log_fold_changes : float array (labels, genes)
-    modules : float array (modules, genes)
-        Loadings: about 1 for most members, about -1 for the opposed ones, 0 elsewhere.
-    moves : dict
-        Of every targeted gene: module -> log fold change of its typical member. Empty for those without effect.
-    """
-
-    labels: list[str]
-    log_fold_changes: Floats
-    modules: Floats
+    labels: list[str]  # all perturbations: singles, doubles, rare singles
+    log_fold_changes: Floats  # (labels, genes)
+    modules: Floats  # (modules, genes): loadings, about 1 for most members, about -1 for the opposed ones, 0 elsewhere
+    # Of every targeted gene: module -> log fold change of its typical member. Empty for those without effect.
     moves: dict[str, dict[int, float]]
 
 

@@ -7,12 +7,10 @@ import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
-from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.checksum import digest, sha256
-from diversity_by_design.running.files import write_text, writing
+from diversity_by_design.running.files import read_note, write_text, writing
 
 if TYPE_CHECKING:
     import requests
@@ -21,58 +19,28 @@ if TYPE_CHECKING:
 BLOCK = 2**16
 TIMEOUT = 60.0
 USER_AGENT = "diversity-by-design (python-requests)"
-OTHER_MEANS = "A file fetched by other means (a browser, another machine) is prepared with get_data.py --from FILE"
 
 
 def fetch(
-    source: DatasetSpec | str,
-    folder: Path,
-    *,
-    filename: str | None = None,
-    size: int | None = None,
-    checksum: str | None = None,
-    force: bool = False,
+    url: str, target: Path, *, size: int | None = None, checksum: str | None = None, force: bool = False, hint: str = ""
 ) -> Path:
-    """Return the path of a downloaded file, downloading it if it is not there, or not the one that is expected.
+    """Download a file to `target`, and return that, unless it is there and is the one that is expected.
 
     What has arrived of a file is kept as ``<name>.part``; a transfer that breaks off goes on from there, within this
     call as long as something arrives, and at the next call otherwise. The file gets its name only once its size and
-    checksum are right. Without a known checksum, that of the first download is recorded in ``<name>.checksum.json``
-    and every later one is held to it.
+    checksum are right. Without a known checksum, that of the first download is recorded in ``<name>.checksum.json`` and
+    every later one is held to it.
 
-    Parameters
-    ----------
-    source : DatasetSpec or str
-        A data set of the registry, or an URL.
-    folder : Path
-        Made if needed.
-    filename : str, optional
-        Name on disk; for an URL, its last part by default.
-    size : int, optional
-        Expected bytes.
-    checksum : str, optional
-        As ``md5:...`` or ``sha256:...``.
-    force : bool
-        Download it although it is there, whatever its recorded checksum; the earlier file stays until then.
-
-    Raises
-    ------
-    InputError
-        There is no connection, the server refuses, or the transfer broke off. The size or the checksum is wrong, or the
-        data set is not one that is downloaded. The disk is full or the folder cannot be written to.
+    The size is in bytes, the checksum as ``md5:...`` or ``sha256:...``. With `force` the file is downloaded although it
+    is there, whatever its recorded checksum; the earlier one stays until then. Messages say that a file at `target` is
+    used, and what `hint` adds.
     """
-    if isinstance(source, DatasetSpec):
-        if source.url is None:
-            raise InputError(f"data set {source.name!r} is generated, not downloaded")
-        url, filename, size, checksum = source.url, source.filename, source.size, source.checksum
-    else:
-        url, filename = source, filename or unquote(Path(urlsplit(source).path).name)
-    target = folder / filename
-    record = folder / f"{filename}.checksum.json"
-    expected = checksum or (None if force else _recorded(record))
-    transfer = _Transfer(url, folder / f"{filename}.part", size)
+    record = target.with_name(f"{target.name}.checksum.json")
+    recorded = {} if checksum or force else read_note(record, "checksum", "remove it to accept the file as it is")
+    expected = checksum or recorded.get("checksum")
+    transfer = _Transfer(url, target, size, hint)
     with writing(target, transfer.part, transfer.note):
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         wrong = _what_is_wrong(target, size, expected) if target.exists() else "not there"
         if wrong or force:
             if target.exists():
@@ -82,7 +50,7 @@ def fetch(
                 transfer.discard()
                 raise InputError(
                     f"{url}: the file that was downloaded is not the expected one, and was removed ({wrong}). Try "
-                    f"again; if it comes to the same, the published file has changed. {OTHER_MEANS}"
+                    f"again; if it comes to the same, the published file has changed. {transfer.other_means}"
                 )
             os.replace(transfer.part, target)
             transfer.discard()
@@ -105,17 +73,6 @@ def _what_is_wrong(path: Path, size: int | None, expected: str | None) -> str:
     return "" if actual == value else f"its {algorithm} checksum {actual} does not match {value}"
 
 
-def _recorded(record: Path) -> str | None:
-    if not record.exists():
-        return None
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["checksum"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{record} does not hold a recorded checksum; remove it to accept the file as it is"
-        ) from error
-
-
 class _BrokeOffError(InputError):
     """A transfer ended before the file did; what arrived is kept."""
 
@@ -123,9 +80,11 @@ class _BrokeOffError(InputError):
 class _Transfer:
     """Download of a file to `part`, which goes on where an earlier one of the same URL broke off; `note` says which."""
 
-    def __init__(self, url: str, part: Path, size: int | None) -> None:
-        self.url, self.part, self.size = url, part, size
-        self.note = part.with_name(f"{part.name}.json")
+    def __init__(self, url: str, target: Path, size: int | None, hint: str) -> None:
+        self.url, self.size = url, size
+        self.part, self.note = (target.with_name(f"{target.name}.{ending}") for ending in ("part", "part.json"))
+        by_hand = "A file fetched by other means (a browser, another machine)"
+        self.other_means = f"{by_hand} is used if it lies at {target}{hint}"
 
     def run(self) -> None:
         """Download what is missing, with as many connections as it takes while something arrives."""
@@ -187,7 +146,7 @@ class _Transfer:
         elif response.status_code not in (206, 416):
             raise InputError(
                 f"{self.url} could not be downloaded: the server answered {response.status_code} {response.reason}. "
-                f"{OTHER_MEANS}"
+                f"{self.other_means}"
             )
         # 416 says that nothing is left to send.
         elif not (span.startswith(f"{offset}-") if response.status_code == 206 else length == str(offset)):
@@ -204,7 +163,7 @@ class _Transfer:
             expected = "" if self.size is None else f", expected {self.size:,}"
             raise InputError(
                 f"{self.url}: the file on the server has {size:,} bytes{expected}; it is not the right file, and was "
-                f"not kept. {OTHER_MEANS}"
+                f"not kept. {self.other_means}"
             )
 
     def _write(self, response: requests.Response, start: int, total: int | None) -> None:
@@ -231,4 +190,4 @@ class _Transfer:
     def _broke_off(self, why: str) -> _BrokeOffError:
         arrived = self._arrived()
         so_far = f"{arrived:,} bytes have arrived, and the same command goes on from there. " if arrived else ""
-        return _BrokeOffError(f"{self.url} could not be downloaded: {why}. {so_far}{OTHER_MEANS}")
+        return _BrokeOffError(f"{self.url} could not be downloaded: {why}. {so_far}{self.other_means}")

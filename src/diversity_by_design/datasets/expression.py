@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_expression(path: Path) -> AnnData:
-    """Read `X`, `obs` and `var` of a prepared file into memory; the counts, which double its size, stay on disk.
-
-    Raises
-    ------
-    InputError
-        There is no such file.
-    """
+    """Read `X`, `obs` and `var` of a prepared file into memory; the counts, which double its size, stay on disk."""
     import h5py
     from anndata import AnnData
     from anndata.io import read_elem

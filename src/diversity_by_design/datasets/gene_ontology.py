@@ -20,7 +20,7 @@ from diversity_by_design.datasets.annotations import (
     write_table,
 )
 from diversity_by_design.datasets.demo import of_seed
-from diversity_by_design.datasets.download import OTHER_MEANS, fetch
+from diversity_by_design.datasets.download import fetch
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.running.files import atomic_path
 from diversity_by_design.running.locks import hold
@@ -49,28 +49,11 @@ class Source(StrEnum):
 def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bool = False) -> Path:
     """Download what a graph of genes is made of, unless it is there, and print what was kept of it.
 
-    Parameters
-    ----------
-    data_dir : Path
-        The results go to ``data_dir/gene_ontology``, the downloaded files to ``raw`` within.
-    source : Source
-        NCBI: the files gene2go and gene_info, which change daily; ``annotations.tsv.gz`` (`symbol`, `go_id`) and
-        ``synonyms.tsv.gz`` (`synonym`, `symbol`) are made of them, for human genes. GEARS: the edges that
-        cell-gears comes with, ``edges.csv`` (`source`, `target`, `importance`).
-    force : bool
-        Download anew, whatever the checksum was last time.
-
-    Returns
-    -------
-    Path
-        Of the annotations, or of the edges.
-
-    Raises
-    ------
-    InputError
-        There is no connection, the server refuses, or the transfer broke off. A file is not of the expected kind, or
-        not the one that was downloaded first. The disk is full or the folder cannot be written to. Another process
-        does the same.
+    The results go to ``data_dir/gene_ontology``, the downloaded files to ``raw`` within. Of NCBI these are gene2go and
+    gene_info, which change daily; ``annotations.tsv.gz`` (`symbol`, `go_id`) and ``synonyms.tsv.gz`` (`synonym`,
+    `symbol`) are made of them, for human genes. Of GEARS, the edges that cell-gears comes with, ``edges.csv``
+    (`source`, `target`, `importance`). `force` downloads anew, whatever the checksum was last time. Returns the path of
+    the annotations or edges.
     """
     folder = data_dir / NAME
     path = folder / (ANNOTATIONS_FILE if source is Source.NCBI else EDGES_FILE)
@@ -84,19 +67,8 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
 def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
     """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
 
-    Parameters
-    ----------
-    data_dir : Path
-    dataset : str
-        Its name.
-    seed : int
-        Of its preparation, on which annotations of the demo depend.
-
-    Returns
-    -------
-    Path or None
-        Annotations of the data set itself (the demo has some), else those of NCBI, else the edges of cell-gears;
-        None if there are none of these.
+    Annotations of the data set itself (the demo has some, which depend on the seed of its preparation), else those of
+    NCBI, else the edges of cell-gears; None if there are none of these.
     """
     of_dataset, common = data_dir / dataset / ANNOTATIONS_FILE, data_dir / NAME
     candidates = (of_seed(of_dataset, seed), of_dataset, common / ANNOTATIONS_FILE, common / EDGES_FILE)
@@ -104,8 +76,8 @@ def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
 
 
 def _annotations(folder: Path, force: bool) -> Path:
-    gene2go = _download(f"{NCBI}/{GENE2GO}", folder / RAW / GENE2GO, force)
-    gene_info = _download(f"{NCBI}/{GENE_INFO}", folder / RAW / Path(GENE_INFO).name, force)
+    gene2go = fetch(f"{NCBI}/{GENE2GO}", folder / RAW / GENE2GO, force=force)
+    gene_info = fetch(f"{NCBI}/{GENE_INFO}", folder / RAW / Path(GENE_INFO).name, force=force)
     print(f"reading {gene2go}, which takes minutes")
     annotations = read_annotations(gene2go, gene_info)
     others = pd.DataFrame(sorted(annotations.synonyms.items()), columns=list(SYNONYMS))
@@ -117,7 +89,7 @@ def _annotations(folder: Path, force: bool) -> Path:
 
 
 def _edges(folder: Path, force: bool) -> Path:
-    archive = _download(f"{DATAVERSE}/{GEARS_FILE}", folder / RAW / GEARS_ARCHIVE, force)
+    archive = fetch(f"{DATAVERSE}/{GEARS_FILE}", folder / RAW / GEARS_ARCHIVE, force=force)
     path = folder / EDGES_FILE
     with atomic_path(path) as temporary:
         _extract(archive, GEARS_MEMBER, temporary)
@@ -129,15 +101,6 @@ def _edges(folder: Path, force: bool) -> Path:
             )
     print(f"the edges of cell-gears are in {path}")
     return path
-
-
-def _download(url: str, path: Path, force: bool) -> Path:
-    """Fetch a file without a published checksum."""
-    try:
-        return fetch(url, path.parent, filename=path.name, force=force)
-    except InputError as error:
-        by_hand = f"A file fetched by other means (a browser, another machine) is used if it lies at {path}"
-        raise InputError(str(error).replace(OTHER_MEANS, by_hand)) from error
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:

@@ -15,10 +15,10 @@ from diversity_by_design.datasets.prepare import prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.errors import InputError
+from diversity_by_design.labels import CONTROL
 from diversity_by_design.running import project
 from diversity_by_design.running.checksum import sha256
-from diversity_by_design.running.files import write_text
+from diversity_by_design.running.files import read_note, write_text
 from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.running.locks import hold
 
@@ -26,9 +26,6 @@ PREPARED = "processed.h5ad"
 # Beside prepared files: what they were prepared from last, so that it can be prepared again with other options.
 ORIGIN = "source.json"
 RAW = "raw"
-
-DEFAULT_KEY = "perturbation"
-DEFAULT_CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -103,27 +100,11 @@ def load(
 
 
 def prepare_named(
-    name: str,
-    data_dir: Path,
-    options: dict[str, Any],
-    seed: int,
-    *,
-    source: Path | None = None,
-    force: bool = False,
+    name: str, data_dir: Path, options: dict[str, Any], seed: int, *, source: Path | None = None, force: bool = False
 ) -> PreparedDataset:
     """Prepare a data set of the registry, unless it is prepared with these options and this seed.
 
-    Parameters
-    ----------
-    name : str
-    data_dir : Path
-    options : dict
-        Settings that replace the registry's, unless None.
-    seed : int
-    source : Path, optional
-        Raw file to use instead of downloading it.
-    force : bool
-        Prepare anew in any case.
+    `options` that are not None replace the registry's settings; `source` is a raw file to use instead of a download.
     """
     spec = registry.get(name)
     settings = spec.settings().changed(options)
@@ -141,11 +122,7 @@ def prepare_named(
 
 
 def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
-    if not source.exists():
-        raise InputError(f"no file {source}")
-    if source.is_dir():
-        raise InputError(f"{source} is a folder; expected an .h5ad file")
-    default = PreparationSettings(perturbation_key=DEFAULT_KEY, control_label=DEFAULT_CONTROL)
+    default = PreparationSettings(perturbation_key="perturbation", control_label=CONTROL)
     settings = default.changed(options)
     checksum = sha256(source)
     name = source.stem
@@ -201,30 +178,19 @@ def _raw_file(spec: DatasetSpec, folder: Path, seed: int) -> Path:
     """Return the raw file of a data set: generated, where it was last time, or downloaded."""
     raw = folder / RAW / spec.filename
     if spec.url is None:
-        return _generate_demo(raw, seed)
+        from diversity_by_design.datasets.demo import generate_demo, of_seed
+
+        print(f"generating the demo data set, which is synthetic (seed {seed})")
+        write_anndata(of_seed(raw, seed), generate_demo(seed=seed))
+        return of_seed(raw, seed)
     origin = _origin(folder)
     if origin and origin["path"] != str(raw.resolve()) and Path(origin["path"]).exists():
         return Path(origin["path"])
     print(f"{spec.name}: {spec.title}")
-    return fetch(spec, raw.parent)
-
-
-def _generate_demo(path: Path, seed: int) -> Path:
-    from diversity_by_design.datasets.demo import generate_demo, of_seed
-
-    path = of_seed(path, seed)
-    print(f"generating the demo data set, which is synthetic (seed {seed})")
-    write_anndata(path, generate_demo(seed=seed))
-    return path
+    hint = ", or with get_data.py --from FILE"
+    return fetch(spec.url, raw, size=spec.size, checksum=spec.checksum, hint=hint)
 
 
 def _origin(folder: Path) -> dict[str, str]:
     """Path and SHA-256 of the file that a data set was prepared from last; empty if that is not known."""
-    note = folder / ORIGIN
-    if not note.exists():
-        return {}
-    try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return {"path": str(content["path"]), **content}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{note} does not name a file; remove it") from error
+    return read_note(folder / ORIGIN, "path", "remove it")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,24 +47,14 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     perturbation and at most so many control cells; counts are normalised to 10,000 per cell over these genes and
     log1p-transformed by scanpy; the most variable genes are kept.
 
-    Parameters
-    ----------
-    source : Path
-        An h5ad file; its `X`, or else its layer ``counts``, holds raw counts (dense, CSR or CSC).
-    destination : Path
-        Written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR, float32),
-        ``obs["condition"]`` the condition, ``obs["ncounts"]`` the total counts of the cell, and
-        ``uns["diversity_by_design"]`` how the file was made.
-    settings : PreparationSettings
-    seed : int
-        Decides which cells are drawn. Their order in the file does not matter.
-
-    Raises
-    ------
-    InputError
-        There is no file `source`. It has no such column, or the control label does not occur there. It is damaged,
-        holds no raw counts, or too little of it is left. `destination` cannot be written.
+    The `X` of the source, or else its layer ``counts``, holds raw counts (dense, CSR or CSC). The destination is
+    written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR, float32),
+    ``obs["condition"]`` the condition, ``obs["ncounts"]`` the total counts of the cell, and
+    ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells are drawn; their order in the
+    file does not matter.
     """
+    from tqdm import tqdm
+
     with H5adFile(source) as file:
         cells, genes = file.obs.index, file.var.index
         errors.unique_names(cells, "cell", str(source))
@@ -73,11 +62,11 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         errors.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
         conditions = labels.map(condition_names(labels.unique(), settings))
         name, scan, notes = find_counts(file)
-        notes += _lost(file, name)
-
-        filtered = _filter(file, name, scan, settings)
-        notes += filtered.notes
-        choice = choose_cells(conditions, filtered.cells, settings, seed, str(source))
+        if others := file.other_content(name):
+            notes.append(f"not part of the prepared file: {errors.listed(others)}")
+        eligible, expressed, min_genes, filter_notes = _filter(file, name, scan, settings)
+        notes += filter_notes
+        choice = choose_cells(conditions, eligible, settings, seed, str(source))
         if settings.cells_per_perturbation is None:
             n = choice.cells_per_perturbation
             notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
@@ -86,7 +75,6 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         var, renamed, var_notes = _gene_table(file.var, settings)
         notes += obs_notes + var_notes
 
-    expressed = filtered.genes
     kept, gene_notes = _choose_genes(counts, expressed, settings.n_genes)
     notes += gene_notes
     report = PreparationReport(
@@ -96,9 +84,9 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         settings=settings.plain(),
         cells_found=len(cells),
         genes_found=len(genes),
-        min_genes_per_cell=filtered.min_genes_per_cell,
+        min_genes_per_cell=min_genes,
         cells_per_perturbation=choice.cells_per_perturbation,
-        cells_with_few_genes=int((~filtered.cells).sum()),
+        cells_with_few_genes=int((~eligible).sum()),
         genes_in_few_cells=int((~expressed).sum()),
         left_out=choice.left_out,
         control_cells_found=choice.control_cells_found,
@@ -120,10 +108,12 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     within = kept[expressed]
 
     def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-        for span in progress(counts.spans(), "writing"):
-            # Normalised over all expressed genes, then only the chosen ones are kept.
-            raw = counts.block(span, expressed)
-            yield select_genes(normalised(raw), within), select_genes(raw, within)
+        with tqdm(total=len(obs), desc="writing", unit=" cells", disable=None, leave=False) as bar:
+            for span in counts.spans():
+                # Normalised over all expressed genes, then only the chosen ones are kept.
+                raw = counts.block(span, expressed)
+                yield select_genes(normalised(raw), within), select_genes(raw, within)
+                bar.update(span.stop - span.start)
 
     n_values = int(counts.cells_per_gene()[kept].sum())
     write_prepared(destination, obs, var[kept], {RECORD: record}, blocks(), n_values)
@@ -141,28 +131,10 @@ def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
     return adata.X
 
 
-def progress(spans: list[slice], what: str) -> Iterator[slice]:
-    """Yield spans of cells, drawing a bar that counts the cells."""
-    from tqdm import tqdm
-
-    with tqdm(total=spans[-1].stop, desc=what, unit=" cells", disable=None, leave=False) as bar:
-        for span in spans:
-            yield span
-            bar.update(span.stop - span.start)
-
-
-@dataclass(frozen=True)
-class _Filtered:
-    """Cells and genes of the file (as masks) that pass the filters, the threshold used, and what to say of it."""
-
-    cells: Mask
-    genes: Mask
-    min_genes_per_cell: int
-    notes: list[str]
-
-
-def _filter(file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings) -> _Filtered:
-    """Leave out cells with too few detected genes, then genes detected in too few of the other cells."""
+def _filter(
+    file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings
+) -> tuple[Mask, Mask, int, list[str]]:
+    """Cells with enough detected genes, genes detected in enough of these, the least number used, what to say of it."""
     notes = []
     n_genes = len(scan.cells_per_gene)
     least = settings.min_genes_per_cell
@@ -185,7 +157,7 @@ def _filter(file: H5adFile, name: str, scan: CountScan, settings: PreparationSet
             f"{file.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
             f"{int(cells.sum()):,} cells with {least} detected genes"
         )
-    return _Filtered(cells, genes, least, notes)
+    return cells, genes, least, notes
 
 
 def _choose_genes(counts: CellCounts, expressed: Mask, n_genes: int) -> tuple[Mask, list[str]]:
@@ -259,8 +231,3 @@ def _plain_columns(table: pd.DataFrame) -> pd.DataFrame:
         or pd.api.types.infer_dtype(table[name], skipna=True) in ("string", "boolean")
     ]
     return table[plain].copy()
-
-
-def _lost(file: H5adFile, used: str) -> list[str]:
-    others = file.other_content(used)
-    return [f"not part of the prepared file: {errors.listed(others)}"] if others else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,29 +16,16 @@ if TYPE_CHECKING:
 
 
 class H5adFile:
-    """An h5ad file open for reading; use it in a ``with`` statement.
-
-    Attributes
-    ----------
-    obs, var : pandas.DataFrame
-        With names as text.
-
-    Raises
-    ------
-    InputError
-        There is no such file. The file is empty, cut short, of another format, or has no cells or no genes.
-    """
+    """An h5ad file open for reading; use it in a ``with`` statement. `obs` and `var` have names as text."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
         try:
-            self.obs = self._table("obs")
-            self.var = self._table("var")
-            if not len(self.obs):
-                raise InputError(f"{path} holds no cells")
-            if not len(self.var):
-                raise InputError(f"{path} holds no genes")
+            self.obs, self.var = self._table("obs"), self._table("var")
+            for table, what in ((self.obs, "cells"), (self.var, "genes")):
+                if not len(table):
+                    raise InputError(f"{path} holds no {what}")
         except BaseException:
             self._file.close()
             raise
@@ -47,19 +33,11 @@ class H5adFile:
     def __enter__(self) -> H5adFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def matrix(self, name: str) -> Any:
-        """Return ``X`` or a layer (``layers/counts``) as `cells.read_blocks` takes it; None if there is none.
-
-        Raises
-        ------
-        InputError
-            The matrix has another shape than the tables say, or is stored in a way that is not known.
-        """
+        """Return ``X`` or a layer (``layers/counts``) as `cells.read_blocks` takes it; None if there is none."""
         import h5py
         from anndata.io import sparse_dataset
 
@@ -82,13 +60,7 @@ class H5adFile:
         return matrix
 
     def counts(self, name: str, rows: Positions | None = None) -> Iterator[Block]:
-        """Yield CSR blocks of the counts in ``X`` or a layer, all or some cells (sorted), and draw a bar.
-
-        Raises
-        ------
-        InputError
-            As of `matrix` and `cells.read_blocks`.
-        """
+        """Yield CSR blocks of the counts in ``X`` or a layer, all or some cells (sorted), and draw a bar."""
         from tqdm import tqdm
 
         cells, genes = self.obs.index, self.var.index
@@ -127,10 +99,8 @@ class H5adFile:
 def _open(path: Path) -> h5py.File:
     import h5py
 
-    if not path.exists():
-        raise InputError(f"no file {path}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected an .h5ad file")
+    if not path.is_file():
+        raise InputError(f"{path} is a folder; expected an .h5ad file" if path.is_dir() else f"no file {path}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); fetch or write it again")
     with readable(str(path)):

@@ -15,61 +15,30 @@ RECORD = "diversity_by_design"
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What was kept of a file, what was left out, and why.
+    """What was kept of a file, what was left out, and why."""
 
-    Attributes
-    ----------
-    source, source_sha256 : str
-        Name and checksum of the file that was prepared.
-    seed : int
-    settings : dict
-        As asked for (see `PreparationSettings`).
-    cells_found, genes_found : int
-        In the file.
-    min_genes_per_cell, cells_per_perturbation : int
-        As used, where the settings left them open.
-    cells_with_few_genes, genes_in_few_cells : int
-        Number left out by the filters.
-    left_out : dict of str to int
-        Perturbations with too few cells, and how many each has.
-    control_cells_found : int
-        Control cells to choose from.
-    cells, genes, perturbations, control_cells : int
-        In the prepared file.
-    renamed_genes : int
-        Genes whose name occurred before, and which got a number.
-    notes : tuple of str
-        What else a reader should know.
-    """
-
-    source: str
+    source: str  # name of the file that was prepared
     source_sha256: str
     seed: int
-    settings: dict[str, Any]
-    cells_found: int
+    settings: dict[str, Any]  # as asked for (see `PreparationSettings`)
+    cells_found: int  # in the file
     genes_found: int
-    min_genes_per_cell: int
+    min_genes_per_cell: int  # as used, where the settings leave it open; the next too
     cells_per_perturbation: int
-    cells_with_few_genes: int
+    cells_with_few_genes: int  # left out by the filters
     genes_in_few_cells: int
-    left_out: dict[str, int]
-    control_cells_found: int
-    cells: int
+    left_out: dict[str, int]  # perturbations with too few cells, and how many each has
+    control_cells_found: int  # control cells to choose from
+    cells: int  # in the prepared file, as the next three
     genes: int
     perturbations: int
     control_cells: int
-    renamed_genes: int
-    notes: tuple[str, ...] = ()
+    renamed_genes: int  # genes whose name occurred before, and which got a number
+    notes: tuple[str, ...] = ()  # what else a reader should know
 
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> PreparationReport:
-        """Inverse of `to_json`."""
-        fields = json.loads(text)
-        return cls(**{**fields, "notes": tuple(fields["notes"])})
 
     def text(self, list_up_to: int = 30) -> str:
         """Several lines for a reader; at most `list_up_to` of the perturbations left out are named."""
@@ -90,21 +59,15 @@ class PreparationReport:
 
 
 def read_report(path: Path) -> PreparationReport | None:
-    """Report of a prepared file; None if the file does not exist.
-
-    Raises
-    ------
-    InputError
-        The file is damaged, or was not written by this project.
-    """
+    """Report of a prepared file; None if the file does not exist."""
     import h5py
 
     if not path.exists():
         return None
     try:
         with h5py.File(path, "r") as file:
-            text = file[f"uns/{RECORD}/report"].asstr()[()]
-        return PreparationReport.from_json(text)
+            fields = json.loads(file[f"uns/{RECORD}/report"].asstr()[()])
+        return PreparationReport(**{**fields, "notes": tuple(fields["notes"])})
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "

@@ -25,13 +25,6 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
     The control label becomes ``control``, a guide's ending is removed, and a combination takes its canonical form
     (``B_A`` and ``A+B`` are ``A+B``, ``A+ctrl`` is ``A``). Labels may share a condition.
 
-    Raises
-    ------
-    InputError
-        A combination has an empty part, or another label than the control label is called ``control``.
-
-    Examples
-    --------
     >>> settings = PreparationSettings(perturbation_key="gene", control_label="NT", combination_separator="_")
     >>> condition_names(["NT", "B_A", "C"], settings)
     {'B_A': 'A+B', 'C': 'C', 'NT': 'control'}
@@ -63,22 +56,10 @@ def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dic
 
 
 def automatic_cells(counts: Mapping[str, int]) -> int:
-    """Number of cells per perturbation where none was asked for.
+    """Number of cells per perturbation where none was asked for; `counts` are those of each, control excluded.
 
     The largest power of two up to 256 that at least three quarters of the perturbations reach.
 
-    Parameters
-    ----------
-    counts : mapping of str to int
-        Cells of each perturbation, control excluded.
-
-    Raises
-    ------
-    InputError
-        More than a quarter of the perturbations have a single cell.
-
-    Examples
-    --------
     >>> automatic_cells({"A": 70, "B": 90, "C": 300, "D": 5})
     64
     """
@@ -96,26 +77,13 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True)
 class CellChoice:
-    """Cells that are kept, and perturbations that are not.
+    """Cells that are kept, and perturbations that are not."""
 
-    Attributes
-    ----------
-    rows : int array
-        Row numbers of the kept cells, sorted.
-    cells_per_perturbation : int
-    left_out : dict of str to int
-        Perturbations with fewer cells than that, and how many they have.
-    control_cells : int
-        Number of kept control cells.
-    control_cells_found : int
-        Number of control cells to choose from.
-    """
-
-    rows: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.intp]  # row numbers of the kept cells, sorted
     cells_per_perturbation: int
-    left_out: dict[str, int]
-    control_cells: int
-    control_cells_found: int
+    left_out: dict[str, int]  # perturbations with fewer cells than that, and how many they have
+    control_cells: int  # number of kept control cells
+    control_cells_found: int  # number of control cells to choose from
 
 
 def choose_cells(
@@ -126,21 +94,8 @@ def choose_cells(
     The draw from a condition depends on the seed, the condition's name and the names of its cells only: not on the
     order of cells in the file, and not on what other conditions there are.
 
-    Parameters
-    ----------
-    conditions : pandas.Series (cells,)
-        Condition of each cell; the index holds the names of the cells.
-    eligible : bool array (cells,)
-        Cells that may be chosen.
-    settings : PreparationSettings
-    seed : int
-    where : str
-        What to call the data in messages.
-
-    Raises
-    ------
-    InputError
-        Fewer than two control cells or perturbations are left.
+    The index of `conditions` (cells,) holds the names of the cells; `eligible` (cells,) says which may be chosen, and
+    `where` what messages call the data.
     """
     nowhere: npt.NDArray[np.intp] = np.empty(0, np.intp)
     places: dict[str, npt.NDArray[np.intp]] = dict.fromkeys(sorted(conditions.unique()), nowhere)

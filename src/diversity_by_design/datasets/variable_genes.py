@@ -19,20 +19,8 @@ def highly_variable_genes(
 ) -> npt.NDArray[np.bool_]:
     """Whether each gene is one of the `n_top` most variable (flavour "seurat", scanpy's default).
 
-    Parameters
-    ----------
-    block : callable
-        Gives the log1p expression of some cells, CSR (cells, genes).
-    cells : sequence of slice
-        Consecutive spans of all cells, to be asked for one at a time.
-    n_genes, n_top : int
-        Number of genes, and of those to choose. Genes that tie with the last are chosen too; those without any
-        variance never are.
-
-    Raises
-    ------
-    InputError
-        No gene varies.
+    `block` gives the log1p expression of some cells, CSR (cells, genes); `cells` are consecutive spans of all cells, to
+    be asked for one at a time. Genes that tie with the last are chosen too; those without any variance never are.
     """
     import anndata
     import dask

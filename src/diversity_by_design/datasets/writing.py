@@ -19,22 +19,11 @@ CHUNK = 2**18
 
 
 class CsrWriter:
-    """A CSR matrix in an open h5ad file, filled from top to bottom.
-
-    Parameters
-    ----------
-    parent : h5py.Group
-    name : str
-    shape : (int, int)
-    n_values : int
-        Stored values of the whole matrix.
-    """
+    """A CSR matrix in an open h5ad file, of `n_values` stored values, filled from top to bottom."""
 
     def __init__(self, parent: Any, name: str, shape: tuple[int, int], n_values: int) -> None:
         group = parent.create_group(name)
-        group.attrs["encoding-type"] = "csr_matrix"
-        group.attrs["encoding-version"] = "0.1.0"
-        group.attrs["shape"] = shape
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
         chunks = (max(1, min(CHUNK, n_values)),)
         self._data = group.create_dataset("data", (n_values,), np.float32, chunks=chunks, **COMPRESSION)
         # One type for both: scipy cannot take rows of a matrix in which they differ.
@@ -62,21 +51,8 @@ def write_prepared(
 ) -> None:
     """Write an h5ad file whose `X` is log1p expression and whose layer ``counts`` holds the raw counts.
 
-    Parameters
-    ----------
-    path : Path
-        Replaced in one step once everything is written.
-    obs, var, uns
-        As in AnnData.
-    blocks : iterable of (expression, counts)
-        CSR matrices of consecutive cells with the same values stored.
-    n_values : int
-        Stored values of each of the two matrices.
-
-    Raises
-    ------
-    InputError
-        The disk is full or the folder cannot be written to.
+    It is replaced in one step once everything is written. `blocks` are pairs of expression and counts, CSR matrices of
+    consecutive cells with the same values stored; each of the two matrices has `n_values` of these as a whole.
     """
     import anndata
     from anndata.io import write_elem

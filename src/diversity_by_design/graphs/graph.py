@@ -141,8 +141,7 @@ class Graph:
 
 def check_options(n_neighbours: int, threshold: float) -> None:
     """Raise InputError unless a target can have sources and a weight can exceed the threshold."""
-    if n_neighbours < 1:
-        raise InputError(f"n_neighbours is {n_neighbours}; it must be at least 1")
+    errors.whole_number(n_neighbours, "n_neighbours", 1)
     if not 0 <= threshold < 1:
         raise InputError(f"threshold is {threshold}; it must be at least 0 and less than 1")
 

@@ -11,7 +11,7 @@ from diversity_by_design.errors import InputError
 def digest(path: Path, algorithm: str) -> str:
     """Checksum of a file's content by an algorithm of hashlib, in hexadecimal digits; see `sha256`."""
     if not path.is_file():
-        raise InputError(f"no file {path}")
+        raise InputError(f"{path} is a folder; expected a file" if path.is_dir() else f"no file {path}")
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def writing(path: Path, *temporary: Path) -> Iterator[None]:
             raise
         raise InputError(
             f"cannot write {path} ({error.strerror}); what was finished before is kept: make room or allow writing "
-            "there, or choose another folder, and run the same command again",
+            "there, or choose another folder, and run the same command again"
         ) from error
 
 
@@ -47,17 +48,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The folder is made if needed. If the block raises, the temporary file is removed and an earlier `path` stays as it
     was. The temporary name ends as `path` does, since many writers choose their format by it.
-
-    Raises
-    ------
-    InputError
-        The disk is full, or the folder cannot be written to; the message names the file. Errors about other files pass
-        through unchanged.
-
-    Examples
-    --------
-    >>> with atomic_path(Path("numbers.txt")) as temporary:  # doctest: +SKIP
-    ...     temporary.write_text("1 2 3")
     """
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp.{path.name}")
     with writing(path, temporary):
@@ -81,13 +71,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table without its index, floats to ten significant digits, undefined values empty.
-
-    Raises
-    ------
-    InputError
-        The index holds information, which would be lost, or a column name occurs twice.
-    """
+    """Write a table without its index, floats to ten significant digits, undefined values empty."""
     if frame.index.nlevels > 1 or frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index.dtype):
         raise ValueError(
             f"{path.name}: the table's index ({frame.index.names}) would be lost; make it columns with reset_index()"
@@ -100,12 +84,17 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
 
 
-def read_csv(path: Path, dtypes: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_note(path: Path, key: str, advice: str) -> dict[str, str]:
+    """Content of a JSON file that holds something called `key`; empty if there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {**content, key: str(content[key])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no {key}; {advice}") from error
+
+
+def read_csv(path: Path, dtypes: dict[str, str] | None = None) -> pd.DataFrame:
     """Read a table as `write_csv` wrote it; only empty fields are undefined, so a gene may be called ``NA``."""
-    return pd.read_csv(
-        path,
-        dtype=dict(dtypes) if dtypes else None,
-        keep_default_na=False,
-        na_values=[""],
-        **_EXACTLY,
-    )
+    return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""], **_EXACTLY)

@@ -56,13 +56,7 @@ class PatientFile(io.FileIO):
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, PatientFile]]:
-    """An HDF5 file to be written, whole or not at all, and what says whether the disk took it.
-
-    Raises
-    ------
-    InputError
-        The disk is full or the folder cannot be written to.
-    """
+    """An HDF5 file to be written, whole or not at all, and what says whether the disk took it."""
     import h5py
 
     with atomic_path(path) as temporary, PatientFile(temporary, "w+") as target:
@@ -72,13 +66,7 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, PatientFile]]:
 
 
 def write_anndata(path: Path, adata: AnnData) -> None:
-    """Write `adata` as an h5ad file, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        The disk is full or the folder cannot be written to.
-    """
+    """Write `adata` as an h5ad file, whole or not at all."""
     from anndata.io import write_elem
 
     with new_hdf5(path) as (file, _):

@@ -1,8 +1,8 @@
 """Which modules of this package a program uses, told from the source: nothing is imported or run.
 
-Imports inside functions count, those for type checking only do not. The package's façades, modules that import their
-names on first use, list these under ``if TYPE_CHECKING:``; a name taken from a façade counts as taken from its home.
-What a program imports by a name that it puts together is not seen.
+Imports inside functions count, those for type checking only do not. Façades are modules that import their names on
+first use, with `lazy_names`, from homes that they list; a name taken from a façade counts as taken from its home. What
+a program imports by a name that it puts together is not seen.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ def source(module: str) -> Path | None:
 def imports(path: Path) -> set[str]:
     """Modules of this package that the program at `path` imports itself, such as ``diversity_by_design.errors``.
 
-    Examples
-    --------
     >>> sorted(imports(source("diversity_by_design.running.checksum")))
     ['diversity_by_design.errors']
     """
@@ -69,29 +67,25 @@ def _parsed(text: str) -> ast.Module:
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes within one, but for blocks for type checking."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and _is_type_checking(child):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             child = ast.Module(child.orelse, [])
         yield child
         yield from _executed(child)
 
 
-def _is_type_checking(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
 def _facade(module: str) -> dict[str, tuple[str, str]] | None:
     """Names that a façade offers, each with its home and its name there; None for any other module."""
     file = source(module)
-    body = _parsed(file.read_text(encoding="utf-8")).body if file else []
-    if not any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in body):
+    nodes = [*ast.walk(_parsed(file.read_text(encoding="utf-8")))] if file else []
+    if not any(isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_names" for node in nodes):
         return None
-    return {
-        alias.asname or alias.name: (node.module, alias.name)
-        for block in filter(_is_type_checking, body)
-        for node in ast.walk(block)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
+    literals = [node for node in nodes if isinstance(node, ast.Dict) and None not in node.keys]
+    facade = {}
+    for name, home in (pair for literal in literals for pair in ast.literal_eval(literal).items()):
+        place, colon, attribute = f"{PACKAGE}.{home}".partition(":")
+        package, _, last = place.rpartition(".")
+        facade[name] = (package, last) if colon and not attribute else (place, attribute or name)
+    return facade
 
 
 def _homes(module: str, name: str) -> set[str]:
@@ -99,7 +93,9 @@ def _homes(module: str, name: str) -> set[str]:
     facade = _facade(module) or {}
     if source(f"{module}.{name}"):
         return _whole(f"{module}.{name}")
-    return _homes(*facade[name]) if name in facade else _whole(module)
+    if name in facade:
+        return _homes(*facade[name])
+    return _whole(module) if name == "*" else {module} if source(module) else set()
 
 
 def _whole(module: str) -> set[str]:

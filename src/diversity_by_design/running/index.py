@@ -32,31 +32,13 @@ _DIFFERENT_INPUTS = (
 
 
 def write_index(
-    dataset_folder: Path,
-    *,
-    expected: Mapping[str, str] | None = None,
-    failed: Mapping[str, int] | None = None,
+    dataset_folder: Path, *, expected: Mapping[str, str] | None = None, failed: Mapping[str, int] | None = None
 ) -> Path:
     """Write index.html into a data set's folder of results, from the run.json of each analysis there.
 
-    Parameters
-    ----------
-    dataset_folder : Path
-        ``results/<dataset>``, which holds one folder per analysis.
-    expected : mapping of str to str
-        Name and title of analyses that the page names as not run where their folder is missing.
-    failed : mapping of str to int
-        Name and exit code of analyses that ended with an error.
-
-    Returns
-    -------
-    Path
-        The page. It embeds every figure, so that this one file can be passed on.
-
-    Raises
-    ------
-    InputError
-        A run.json or a figure's PNG is not what it should be. The page cannot be written.
+    The folder, ``results/<dataset>``, holds one folder per analysis. `expected` has the name and title of analyses that
+    the page names as not run where their folder is missing; `failed` the name and exit code of those that ended with an
+    error. The page embeds every figure, so that this one file can be passed on.
     """
     expected, failed = expected or {}, failed or {}
     found = {record.parent.name for record in dataset_folder.glob("*/run.json")}
@@ -80,8 +62,6 @@ def write_index(
 def by_number(name: str) -> tuple[float, str]:
     """Sorting key of analyses: their number, those without one last.
 
-    Examples
-    --------
     >>> sorted(["extra", "10_b", "2_a"], key=by_number)
     ['2_a', '10_b', 'extra']
     """
@@ -159,24 +139,12 @@ def _facts(record: Mapping[str, Any]) -> list[Fact]:
 
 
 def _moment(time: str) -> str:
-    """Time of a record as a reader sees it.
-
-    Examples
-    --------
-    >>> _moment("2025-03-01T12:30:00+00:00")
-    '2025-03-01 12:30:00 UTC'
-    """
+    """Time of a record as a reader sees it: 2025-03-01 12:30:00 UTC."""
     return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(seconds: float) -> str:
-    """Length of time as a reader says it.
-
-    Examples
-    --------
-    >>> _duration(3.21), _duration(200)
-    ('3.2 s', '3 min 20 s')
-    """
+    """Length of time as a reader says it: 3.2 s, 3 min 20 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

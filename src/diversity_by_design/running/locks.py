@@ -22,11 +22,6 @@ def hold(folder: Path) -> AcquireReturnProxy:
     Without a block, until ``.lock.release()`` is called on what is returned, or nothing refers to it any more. The lock
     ends with the process, however that ends. The same process may hold a folder several times. What an earlier process
     that was killed had half written there is removed.
-
-    Raises
-    ------
-    InputError
-        Another process has the folder. It cannot be written to.
     """
     from filelock import FileLock, SoftFileLock, Timeout
 

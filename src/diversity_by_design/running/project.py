@@ -9,12 +9,6 @@ from pathlib import Path
 NAME = "diversity-by-design"
 
 
-def is_project(folder: Path) -> bool:
-    """Whether `folder` is the root of a copy of this project."""
-    marker = folder / "pyproject.toml"
-    return marker.is_file() and f'name = "{NAME}"' in marker.read_text(encoding="utf-8")
-
-
 def running_script() -> Path | None:
     """File of the program that runs; None in a notebook, for instance."""
     script = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -29,7 +23,8 @@ def project_root() -> Path:
     script = running_script()
     for start in ([script.parent] if script else []) + [Path.cwd()]:
         for folder in (start, *start.parents):
-            if is_project(folder):
+            marker = folder / "pyproject.toml"
+            if marker.is_file() and f'name = "{NAME}"' in marker.read_text(encoding="utf-8"):
                 return folder
     return Path.cwd()
 

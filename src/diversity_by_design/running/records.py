@@ -24,19 +24,8 @@ RECORD = "run.json"
 DPI = 150  # of every PNG
 # Of run.json, besides the tables, figures and other files.
 FIELDS = (
-    "analysis",
-    "title",
-    "complete",
-    "command",
-    "seed",
-    "parameters",
-    "input",
-    "versions",
-    "started",
-    "finished",
-    "seconds",
-    "fingerprint",
-    "notes",
+    *("analysis", "title", "complete", "command", "seed", "parameters", "input", "versions"),
+    *("started", "finished", "seconds", "fingerprint", "notes"),
 )
 LIBRARIES = ("numpy", "scipy", "pandas", "anndata", "scanpy")
 
@@ -99,8 +88,6 @@ KINDS: dict[str, type[Result]] = {make.kind: make for make in (TableRecord, Figu
 def plain(value: object) -> object:
     """Convert what JSON has no type for: numpy scalars and arrays, paths, dataclasses.
 
-    Examples
-    --------
     >>> plain(np.float64(0.5))
     0.5
     """
@@ -119,8 +106,6 @@ def portable(argument: str, root: Path | None = None) -> str:
     A path inside `root` (default: the current folder) becomes relative to it; of any other absolute path only the
     file name stays. All else is returned unchanged.
 
-    Examples
-    --------
     >>> portable("--output=/projects/screen/results", Path("/projects/screen"))
     '--output=results'
     >>> portable("/data/screen.h5ad", Path("/projects/screen"))
@@ -167,25 +152,13 @@ def fingerprint(
     analysis: str, checksum: str, seed: int, parameters: Mapping[str, object], reads: Mapping[str, str]
 ) -> str:
     """Hash of all that decides the results; a run with another fingerprint starts anew."""
-    decisive = {
-        "analysis": analysis,
-        "input": checksum,
-        "seed": seed,
-        "parameters": parameters,
-        "reads": reads,
-        "code": code_hash(),
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=plain).encode()).hexdigest()
+    decisive = {"analysis": analysis, "input": checksum, "seed": seed, "parameters": parameters, "reads": reads}
+    text = json.dumps({**decisive, "code": code_hash()}, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Content of a folder's run.json; None if there is none.
-
-    Raises
-    ------
-    InputError
-        The file is there but is no record of results.
-    """
+    """Content of a folder's run.json; None if there is none."""
     path = folder / RECORD
     if not path.exists():
         return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 
-from diversity_by_design.errors import InputError
+import numpy as np
+
+from diversity_by_design.errors import InputError, whole_number
 
 # Standard deviation of the log library factor, which the paper estimated in norman19.
 SIGMA_L = 0.1714
@@ -71,28 +72,20 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise InputError(f"{name} is {value!r}; it must be an integer")
-            if value < least:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
-            # Numbers of NumPy overflow.
-            object.__setattr__(self, name, operator.index(value))
-        for name in ("beta", "delta", "epsilon", "mu_l", "sigma_l"):
+            if isinstance(value, bool):
+                raise InputError(f"{name} is {value}; it must be an integer")
+            # Numbers of NumPy overflow, so are made Python's.
+            object.__setattr__(self, name, whole_number(value, name, least))
+        for name, low, high, right in (
+            ("beta", 0.0, math.inf, "at least 0"),
+            ("delta", 0.0, 1.0, "a probability, in [0, 1]"),
+            ("epsilon", math.nextafter(1, 2), math.inf, "above 1, since effects are epsilon and 1/epsilon"),
+            ("mu_l", -math.inf, math.inf, "the mean of a logarithm"),
+            ("sigma_l", 0.0, math.inf, "at least 0"),
+        ):
             value = getattr(self, name)
-            try:
-                finite = math.isfinite(value)
-            except TypeError:
-                raise InputError(f"{name} is {value!r}; it must be a number") from None
-            if not finite:
-                raise InputError(f"{name} is {value}; it must be finite")
-        if self.beta < 0:
-            raise InputError(f"beta is {self.beta}; it must be at least 0")
-        if not 0 <= self.delta <= 1:
-            raise InputError(f"delta is {self.delta}; it is a probability and must be in [0, 1]")
-        if self.epsilon <= 1:
-            raise InputError(f"epsilon is {self.epsilon}; it must be above 1, since effects are epsilon and 1/epsilon")
-        if self.sigma_l < 0:
-            raise InputError(f"sigma_l is {self.sigma_l}; it must be at least 0")
+            if not isinstance(value, int | float | np.number) or not math.isfinite(value) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}; it must be a finite number, {right}")
 
     @property
     def n_cells(self) -> int:

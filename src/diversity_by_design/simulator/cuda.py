@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors import Executor, Outcome, attempt
+from diversity_by_design.errors import InputError, whole_number
+from diversity_by_design.running.executors.interface import Executor, Function, Outcome, Outcomes, attempt
 from diversity_by_design.simulator.cells import Sums
 from diversity_by_design.simulator.evaluation import METRICS
 from diversity_by_design.simulator.truth import COUNTS, Floats, Integers, Seed, Truth, child
@@ -62,13 +62,9 @@ class DataSetsInFlight(Executor):
         cuda = _cuda()
         if in_flight is None:
             in_flight = max(1, int(min(IN_FLIGHT, cuda.current_context().get_memory_info().free // _BYTES_EACH)))
-        if in_flight < 1:
-            raise InputError(f"in_flight is {in_flight}; at least 1 is needed")
-        self.in_flight = in_flight
+        self.in_flight = whole_number(in_flight, "in_flight", 1)
 
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
         """See `Executor.run`."""
         remaining = enumerate(tasks)
         running: dict[Future[Outcome], int] = {}

@@ -93,9 +93,7 @@ def for_device(function: Any, **names: Any) -> Any:
 
 _uniform = for_device(random_numbers.uniform, bits=_bits)
 _inverted = for_device(
-    random_numbers.inverted,
-    uniform=_uniform,
-    probability_of_none=for_device(random_numbers.probability_of_none),
+    random_numbers.inverted, uniform=_uniform, probability_of_none=for_device(random_numbers.probability_of_none)
 )
 _negative_binomial = for_device(
     random_numbers.negative_binomial,

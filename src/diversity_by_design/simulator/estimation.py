@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,13 +26,12 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
-from diversity_by_design.threads import available_cores, map_threads
+from diversity_by_design.threads import map_threads
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
+_SPOKEN = {"control": "control cells", "perturbed": "perturbed cells", "all_cells": "all cells"}
 # How a fit can end.
 ENDS = ("converged", "no overdispersion", "no counts", "not converged")
 _CONVERGED, _POISSON, _EMPTY, _FAILED = range(4)
@@ -47,9 +46,7 @@ _GENES_PER_TASK = 256
 
 
 @numba.njit(nogil=True, cache=True)
-def _score(
-    alpha: float, mean: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray, present: int
-) -> tuple[float, float]:
+def _score(alpha: float, mean: float, n_cells: int, counts: Array, cells: Array, present: int) -> tuple[float, float]:
     """Left minus right side of the equation above, and its derivative with respect to alpha."""
     z = alpha * mean
     if z < 0.01:
@@ -75,7 +72,7 @@ def _score(
 
 
 @numba.njit(nogil=True, cache=True)
-def _solve(mean: float, excess: float, n_cells: int, counts: npt.NDArray, cells: npt.NDArray) -> tuple[float, bool]:
+def _solve(mean: float, excess: float, n_cells: int, counts: Array, cells: Array) -> tuple[float, bool]:
     """Alpha at which the score is 0, and whether it was found: Newton's steps in log alpha, kept within a bracket."""
     present = cells.sum()
     low, high = -np.inf, np.inf
@@ -99,15 +96,15 @@ def _solve(mean: float, excess: float, n_cells: int, counts: npt.NDArray, cells:
 
 @numba.njit(nogil=True, cache=True)
 def _fit(
-    indptr: npt.NDArray,
-    indices: npt.NDArray,
-    data: npt.NDArray,
+    indptr: Array,
+    indices: Array,
+    data: Array,
     n_cells: int,
     first: int,
     last: int,
-    mean: npt.NDArray,
-    theta: npt.NDArray,
-    end: npt.NDArray,
+    mean: Array,
+    theta: Array,
+    end: Array,
 ) -> None:
     """Fit the genes from `first` up to `last`; the CSR matrix (genes, counts) holds histograms of counts above 0."""
     for gene in range(first, last):
@@ -129,28 +126,19 @@ def _fit(
 
 @dataclass(frozen=True, eq=False)
 class ParameterEstimates:
-    """Estimates of gene parameters and of the spread of library sizes.
+    """Estimates of gene parameters and of the spread of library sizes."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per gene: `gene`, and for control, perturbed and all cells (`..._control`, `..._perturbed`,
-        `..._all_cells`) `mu`, the mean count; `theta`, the size of the negative binomial distribution (1 / alpha of
-        nb2), infinite without overdispersion and NaN without counts; and `fit`, how the fit ended: "converged",
-        "no overdispersion", "no counts" or "not converged".
-    library : DataFrame
-        One row for control, perturbed and all cells: `cells`, `n_cells`, `n_empty` (cells of library size 0, left
-        out of what follows), `log_mean` and `sigma_l`, the mean and the standard deviation (n - 1) of the natural
-        log of the library size.
-    library_sizes : float64 array (cells,)
-    histograms : CountHistograms
-        What the fits were made from.
-    """
-
+    # One row per gene: `gene`, and for control, perturbed and all cells (`..._control`, `..._perturbed`,
+    # `..._all_cells`) `mu`, the mean count; `theta`, the size of the negative binomial distribution (1 / alpha of nb2),
+    # infinite without overdispersion and NaN without counts; and `fit`, how the fit ended: "converged", "no
+    # overdispersion", "no counts" or "not converged".
     table: pd.DataFrame
+    # One row for control, perturbed and all cells: `cells`, `n_cells`, `n_empty` (cells of library size 0, left out of
+    # what follows), `log_mean` and `sigma_l`, the mean and the standard deviation (n - 1) of the natural log of the
+    # library size.
     library: pd.DataFrame
-    library_sizes: Floats
-    histograms: CountHistograms
+    library_sizes: Floats  # (cells,)
+    histograms: CountHistograms  # what the fits were made from
 
     @property
     def sigma_l(self) -> float:
@@ -169,7 +157,7 @@ class ParameterEstimates:
         for cells in GROUPS:
             failed = self.table.loc[self.table[f"fit_{cells}"] == ENDS[_FAILED], "gene"]
             if len(failed):
-                problems.append(f"{_spoken(cells)}: {len(failed):,} fits did not converge: {errors.listed(failed)}")
+                problems.append(f"{_SPOKEN[cells]}: {len(failed):,} fits did not converge: {errors.listed(failed)}")
         return problems
 
     @property
@@ -179,14 +167,14 @@ class ParameterEstimates:
         for cells in GROUPS:
             ends = self.table[f"fit_{cells}"]
             notes.append(
-                f"{_spoken(cells)}: {(ends == ENDS[_POISSON]).sum():,} of {len(ends):,} genes show no overdispersion "
+                f"{_SPOKEN[cells]}: {(ends == ENDS[_POISSON]).sum():,} of {len(ends):,} genes show no overdispersion "
                 f"(variance at most the mean; theta is infinite), {(ends == ENDS[_EMPTY]).sum():,} have no counts "
                 "(theta is undefined; gene parameters take that of all cells)"
             )
         for _, row in self.library.iterrows():
             if row["n_empty"]:
                 notes.append(
-                    f"{_spoken(row['cells'])}: {row['n_empty']:,} of {row['n_cells']:,} cells have no counts and are "
+                    f"{_SPOKEN[row['cells']]}: {row['n_empty']:,} of {row['n_cells']:,} cells have no counts and are "
                     "left out of sigma_l"
                 )
         return notes + self.problems
@@ -199,11 +187,6 @@ class ParameterEstimates:
         """What `GeneParameters.from_table` takes: both means, and one theta per gene, as in equation 1.
 
         `theta`: as of `GeneParameters.fit`. Genes without counts in any cell are left out; `notes` says how many.
-
-        Raises
-        ------
-        InputError
-            `theta` names no group of cells, or no gene has counts.
         """
         if theta not in GROUPS:
             raise InputError(f"theta is {theta!r}; it must be one of {errors.listed(GROUPS)}")
@@ -227,33 +210,9 @@ def estimate(
 
     Library sizes are no part of the fit, so that their spread is in theta too: it adds about sigma_l^2 to 1 / theta.
 
-    Parameters
-    ----------
-    counts : array, sparse matrix, h5py or zarr array, or anndata sparse dataset (cells, genes)
-        Raw counts; what is on disk is read block by block.
-    is_control : bool array (cells,)
-    genes : pandas.Index (genes,)
-    library_sizes : array (cells,), optional
-        Total counts of each cell (default: of these genes), for sigma_l only.
-    workers : int, optional
-        Threads (default: as many as cores); they do not change the result.
-    where : str
-        What to call `counts` in error messages.
-
-    Raises
-    ------
-    InputError
-        Values are negative, not finite, not whole or above 16,777,216; shapes disagree; there are fewer than two
-        control or perturbed cells; gene names are not unique; a library size is negative or not finite.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> counts = rng.negative_binomial(2.0, 2.0 / (2.0 + 5.0), (4000, 1))  # theta = 2, mean 5
-    >>> estimates = estimate(counts, np.arange(4000) < 2000, pd.Index(["A"]))
-    >>> estimates.table[["mu_control", "theta_control", "fit_control"]].round(1)
-       mu_control  theta_control fit_control
-    0         5.0            2.0   converged
+    The raw counts (cells, genes) may be an array, a sparse matrix, or on disk (h5py, zarr, anndata), which is read by
+    blocks; `library_sizes` are total counts of each cell (default: of these genes), for sigma_l only. Threads do not
+    change the result. Messages call the counts `where`.
     """
     is_control = np.asarray(is_control, dtype=bool)
     genes = pd.Index(genes)
@@ -272,73 +231,22 @@ def estimate(
         raise InputError(f"library_sizes has shape {sizes.shape}, but there are {len(is_control)} cells")
     if not (np.isfinite(sizes) & (sizes >= 0)).all():
         raise InputError("library_sizes holds values that are negative or not finite; they are total counts of cells")
-    workers = workers or available_cores()
     table = {"gene": genes} | {
         f"{name}_{cells}": values for cells in GROUPS for name, values in _fit_cells(histograms, cells, workers).items()
     }
     return ParameterEstimates(pd.DataFrame(table), _library(sizes, is_control), sizes, histograms)
 
 
-def estimate_from_anndata(
-    adata: AnnData,
-    *,
-    perturbation: str = "condition",
-    control: str = "control",
-    layer: str | None = "counts",
-    library_size: str | None = None,
-    workers: int | None = None,
-) -> ParameterEstimates:
-    """Estimate from an AnnData, in memory or backed.
-
-    Parameters
-    ----------
-    adata : AnnData
-    perturbation, control : str
-        The column of `obs` that labels cells, and the label of unperturbed ones.
-    layer : str, optional
-        Layer that holds the raw counts; None for `X`, which is also taken where there is no layer ``counts``.
-    library_size : str, optional
-        Column of `obs` that holds total counts (default: sums over the genes here).
-    workers : int, optional
-        Threads (default: as many as cores).
-
-    Raises
-    ------
-    InputError
-        No such column, layer or control label. What `estimate` refuses, or cells without a label.
-    """
-    from diversity_by_design.groups import expression_matrix
-
-    if layer == "counts" and layer not in adata.layers:
-        layer = None  # that these are counts is checked like anything else
-    return estimate(
-        expression_matrix(adata, layer),
-        is_control_cell(adata.obs, perturbation, control),
-        adata.var_names,
-        None if library_size is None else errors.obs_column(adata.obs, library_size).to_numpy(),
-        workers,
-        where="X" if layer is None else f"layers[{layer!r}]",
-    )
-
-
-def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int) -> dict[str, npt.NDArray]:
+def _fit_cells(histograms: CountHistograms, cells: Cells, workers: int | None) -> dict[str, npt.NDArray]:
     """`mu`, `theta` and `fit` of every gene."""
     of_cells, n_cells = histograms.of(cells)
     n_genes = of_cells.shape[0]
+    histograms_of_cells = of_cells.indptr, of_cells.indices.astype(np.int64, copy=False), of_cells.data
     mean, theta, end = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, np.int8)
 
     def fit(first: int) -> None:
-        _fit(
-            of_cells.indptr,
-            of_cells.indices.astype(np.int64, copy=False),
-            of_cells.data,
-            n_cells,
-            first,
-            min(first + _GENES_PER_TASK, n_genes),
-            mean,
-            theta,
-            end,
-        )
+        last = min(first + _GENES_PER_TASK, n_genes)
+        _fit(*histograms_of_cells, n_cells, first, last, mean, theta, end)
 
     map_threads(fit, range(0, n_genes, _GENES_PER_TASK), workers)
     return {"mu": mean, "theta": theta, "fit": np.array(ENDS, dtype=object)[end]}
@@ -366,7 +274,3 @@ def is_control_cell(obs: pd.DataFrame, perturbation: str, control: str) -> npt.N
     labels = errors.obs_column(obs, perturbation).astype(str)
     errors.control_label(labels.unique(), control, perturbation)
     return (labels == control).to_numpy()
-
-
-def _spoken(cells: str) -> str:
-    return "all cells" if cells == "all_cells" else f"{cells} cells"

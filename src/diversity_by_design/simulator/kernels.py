@@ -217,12 +217,7 @@ def library_sizes(counts: Counts, n_genes: int, totals: Floats) -> None:
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def add_expression(
-    counts: Counts,
-    totals: Floats,
-    groups: Integers,
-    logarithms: npt.NDArray[np.float32],
-    sums: Floats,
-    sums_sq: Floats,
+    counts: Counts, totals: Floats, groups: Integers, logarithms: npt.NDArray[np.float32], sums: Floats, sums_sq: Floats
 ) -> None:
     """Add the log1p expression of cells, and its square, to the sums (groups, genes) of their groups.
 

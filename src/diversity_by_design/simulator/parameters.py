@@ -189,7 +189,7 @@ class GeneParameters:
         theta: Literal["control", "perturbed", "all_cells"] = "control",
         workers: int | None = None,
     ) -> GeneParameters:
-        """Estimate the parameters from raw counts by maximum likelihood; see `estimation.estimate_from_anndata`.
+        """Estimate the parameters from raw counts by maximum likelihood; see `estimation.estimate`.
 
         Parameters
         ----------
@@ -217,11 +217,15 @@ class GeneParameters:
         UserWarning
             Some genes have no counts, or their fits did not converge; it says how many.
         """
-        from diversity_by_design.simulator.estimation import estimate_from_anndata
+        from diversity_by_design.groups import expression_matrix
+        from diversity_by_design.simulator.estimation import estimate, is_control_cell
 
-        estimates = estimate_from_anndata(
-            adata, perturbation=perturbation, control=control, layer=layer, workers=workers
-        )
+        if layer == "counts" and layer not in adata.layers:
+            layer = None  # that these are counts is checked like anything else
+        is_control = is_control_cell(adata.obs, perturbation, control)
+        where = "X" if layer is None else f"layers[{layer!r}]"
+        counts = expression_matrix(adata, layer)
+        estimates = estimate(counts, is_control, adata.var_names, workers=workers, where=where)
         for problem in estimates.problems:
             warnings.warn(problem, stacklevel=2)
         return cls.from_table(estimates.gene_table(theta))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.running.executors import Executor, Outcome, executor
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS
@@ -125,15 +125,12 @@ def run_random_sweep(
     # Before an earlier file is removed by force, since a place may not be reached.
     with _place(workers, scheduler, device) as place, open_store(Path(path), SCHEMA, made_with, force=force) as store:
         finished = store.finished
+        missing = [task for task in tasks if task.dataset not in finished]
         # The largest first, so that no worker is left with one when the others are done.
-        missing = sorted(
-            (task for task in tasks if task.dataset not in finished),
-            key=lambda task: task.config.n_entries,
-            reverse=True,
-        )
+        missing.sort(key=lambda task: task.config.n_entries, reverse=True)
         total = sum(task.config.n_entries for task in tasks)
         left = sum(task.config.n_entries for task in missing)
-        n_done, n_failed = n_datasets - len(missing), 0
+        n_failed = 0
         # By entries, since the time left depends on them.
         with tqdm(
             desc="sweep",
@@ -144,10 +141,10 @@ def run_random_sweep(
             smoothing=0.05,
             disable=None if progress and missing else True,
         ) as bar:
-            for index, outcome in place.run(simulate_one, missing, shared=(parameters, device)):
+            outcomes = place.run(simulate_one, missing, shared=(parameters, device))
+            for n_done, (index, outcome) in enumerate(outcomes, n_datasets - len(missing) + 1):
                 task = missing[index]
                 store.append(_row(task, outcome))
-                n_done += 1
                 n_failed += bool(outcome.error)
                 failed = f", {n_failed} failed" if n_failed else ""
                 bar.set_postfix_str(f"{n_done}/{n_datasets} data sets{failed}", refresh=False)
@@ -172,11 +169,6 @@ def check_random_sweep(
     """Raise what `run_random_sweep` would at its start, for a program that does something else first.
 
     Nothing is simulated, and nothing that is at `path` is lost.
-
-    Raises
-    ------
-    InputError
-        As of `run_random_sweep`; or there is no GPU for ``device="cuda"``.
     """
     _, made_with = _plan(n_datasets, seed, parameters, ranges, max_entries, device)
     with _place(workers, scheduler, device):
@@ -189,17 +181,7 @@ def sweep_notes(
 ) -> list[str]:
     """What a reader of a sweep's table must know: how the size was bounded, what failed, what is undefined.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Result of `run_random_sweep`.
-    seed, ranges, max_entries
-        What it was made with.
-
-    Returns
-    -------
-    list of str
-        Sentences.
+    `seed`, `ranges` and `max_entries` are what `run_random_sweep` made the table with.
     """
     ranges = ranges or SweepRanges()
     notes = []
@@ -263,8 +245,7 @@ def _plan(
 ) -> tuple[list[SweepTask], dict[str, Any]]:
     """Data sets of a sweep, and what its file records of how it was made."""
     ranges = ranges or SweepRanges()
-    if n_datasets < 1:
-        raise InputError(f"n_datasets is {n_datasets}; it must be at least 1")
+    whole_number(n_datasets, "n_datasets", 1)
     if ranges.g.high > len(parameters):
         raise InputError(
             f"data sets have up to {ranges.g.high:,} genes, but there are parameters of {len(parameters):,} only; give "
@@ -276,7 +257,7 @@ def _plan(
     ]
     made_with = {
         "seed": seed,
-        "ranges": ranges.as_dict(),
+        "ranges": dataclasses.asdict(ranges),
         "gene_parameters": checksum(parameters),
         "max_entries": max_entries,
         "device": device,

@@ -137,36 +137,13 @@ class SweepRanges:
             ranges[name] = _as_range(name, ranges[name], getattr(self, name))
         return dataclasses.replace(self, **ranges)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ranges as plain values, for records."""
-        return dataclasses.asdict(self)
-
-    def smallest(self) -> SimulationConfig:
-        """Configuration with the fewest entries (cells x genes) that can be drawn."""
-        return self._configuration({name: getattr(self, name).low for name in _TABLE_1})
-
     def draw(self, seed: int, dataset_index: int, max_entries: int | None = None) -> tuple[SimulationConfig, int]:
         """Configuration of one data set of a sweep, which depends on the seed and its position alone.
 
-        Parameters
-        ----------
-        seed, dataset_index : int
-            Of the sweep, and the position of the data set in it.
-        max_entries : int, optional
-            Bound on the number of entries (cells x genes). A configuration above it is drawn anew as a whole: the
-            parameters then follow their joint distribution among the data sets within the bound.
-
-        Returns
-        -------
-        config, n_redrawn : SimulationConfig, int
-            The second is how many configurations were too large.
-
-        Raises
-        ------
-        InputError
-            No configuration, or fewer than one in 100,000, is within the bound.
+        A configuration of more than `max_entries` entries (cells x genes) is drawn anew as a whole: the parameters then
+        follow their joint distribution among the data sets within the bound. Second comes how many were too large.
         """
-        least = self.smallest().n_entries
+        least = self._configuration({name: getattr(self, name).low for name in _TABLE_1}).n_entries
         if max_entries is not None and max_entries < least:
             raise InputError(
                 f"max_entries is {max_entries:,}, but the smallest data set of these ranges has {least:,} entries "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import CONTROL
 from diversity_by_design.simulator.cells import Sums, add_up, control_cells, draw, part_numbers, perturbed_cells
 from diversity_by_design.simulator.config import SimulationConfig
 from diversity_by_design.simulator.evaluation import METRICS, evaluate
@@ -20,7 +21,6 @@ from diversity_by_design.statistics import PerturbationStatistics
 if TYPE_CHECKING:
     from anndata import AnnData
 
-CONTROL = "control"
 DEVICES = ("cpu", "cuda")
 
 
@@ -54,11 +54,9 @@ class SimulationResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Medians over the perturbations for which a metric is defined (NaN if there are none), and the fraction of
-        genes ever affected.
-        """
-        medians = self.table[list(METRICS)].median()
-        return {name: float(medians[name]) for name in METRICS} | {"fraction_affected": self.fraction_affected}
+        """Medians over the perturbations that a metric is defined for (NaN: none); the fraction of genes affected."""
+        medians = {name: float(self.table[name].median()) for name in METRICS}
+        return medians | {"fraction_affected": self.fraction_affected}
 
     @property
     def n_undefined(self) -> dict[str, int]:

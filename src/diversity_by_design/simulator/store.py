@@ -42,13 +42,7 @@ class SweepStore:
         return {dataset for (dataset,) in self._execute("SELECT dataset FROM sweep WHERE error = ''")}
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row, or replace that of the same data set; once this returns, it outlives the program.
-
-        Parameters
-        ----------
-        row : mapping
-            A value for each column of the schema.
-        """
+        """Add a row, or replace that of the same data set; once this returns, it outlives the program."""
         values = [kind(row[name]) for name, kind in self._schema.items()]
         self._execute(f"INSERT OR REPLACE INTO sweep VALUES ({', '.join('?' * len(values))})", values)
 
@@ -69,41 +63,10 @@ class SweepStore:
 def open_store(
     path: Path, schema: Mapping[str, type], made_with: Mapping[str, Any], *, force: bool = False
 ) -> Iterator[SweepStore]:
-    """Open the database at `path` for adding rows, or start it.
+    """Open the database at `path` for adding rows, or start it; only one program at a time has it.
 
-    Only one program at a time has it.
-
-    Parameters
-    ----------
-    path : Path
-    schema : mapping of str to type
-        Columns, each int, float or str; among them `dataset` (int), which tells rows apart, and `error` (str).
-    made_with : mapping
-        All that decides the rows, as plain values; kept in the file.
-    force : bool
-        Start anew, without the rows that are there.
-
-    Yields
-    ------
-    SweepStore
-
-    Raises
-    ------
-    InputError
-        The rows there were made with something else (the message says what), the file is no store of a sweep, or it is
-        in use. It cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> file = Path(folder.name) / "rows.sqlite"
-    >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
-    ...     store.append({"dataset": 3, "mse": 0.5, "error": ""})
-    >>> with open_store(file, {"dataset": int, "mse": float, "error": str}, {"seed": 1}) as store:
-    ...     store.finished
-    {3}
-    >>> folder.cleanup()
+    The schema holds the type of each column, int, float or str; among them are `dataset` (int), which tells rows apart,
+    and `error` (str). `made_with`, all that decides the rows, is kept in the file. `force` starts anew.
     """
     # As it comes back from the file: tuples are lists, numpy numbers are numbers.
     made_with = json.loads(json.dumps({**made_with, "columns": list(schema)}, default=plain))

@@ -7,35 +7,15 @@ from diversity_by_design.running.executors.interface import Executor, Outcome, T
 from diversity_by_design.running.executors.local import LocalProcesses
 from diversity_by_design.threads import checked_workers
 
-__all__ = [
-    "DaskCluster",
-    "Executor",
-    "LocalProcesses",
-    "Outcome",
-    "ThisProcess",
-    "attempt",
-    "executor",
-]
+__all__ = ["DaskCluster", "Executor", "LocalProcesses", "Outcome", "ThisProcess", "attempt", "executor"]
 
 
 def executor(workers: int | None = None, scheduler: str | None = None) -> Executor:
     """Place where work runs, from the options ``--workers`` and ``--scheduler``.
 
-    Parameters
-    ----------
-    workers : int, optional
-        Processes of this machine (default: as many as cores); for one, work runs in this process. Unused with
-        `scheduler`.
-    scheduler : str, optional
-        Address of the scheduler of a Dask cluster, such as ``"tcp://10.0.0.1:8786"``.
+    `workers` is the number of processes of this machine (default: as many as cores); for one, work runs in this
+    process. It is unused with a `scheduler`, the address of that of a Dask cluster, such as ``"tcp://10.0.0.1:8786"``.
 
-    Raises
-    ------
-    InputError
-        `workers` is less than 1. No scheduler answers at the address.
-
-    Examples
-    --------
     >>> with executor(workers=1) as place:
     ...     [outcome.value for _, outcome in place.run(pow, [2, 3], shared=(2,))]
     [4, 9]

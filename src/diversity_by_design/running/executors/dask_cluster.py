@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import islice
@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.running.executors.interface import Executor, Outcome, attempt, given_up
+from diversity_by_design.running.executors.interface import Executor, Function, Outcome, Outcomes, attempt, given_up
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -28,18 +28,6 @@ class DaskCluster(Executor):
 
     Workers may join and leave at any time. When one is lost, its tasks run on another; one that was on four lost
     workers is given up (Dask's setting ``distributed.scheduler.allowed-failures``).
-
-    Parameters
-    ----------
-    address : str
-        Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
-    timeout : float
-        Seconds to wait for the scheduler's answer.
-
-    Raises
-    ------
-    InputError
-        No scheduler answers.
     """
 
     def __init__(self, address: str, *, timeout: float = 5.0) -> None:
@@ -58,23 +46,13 @@ class DaskCluster(Executor):
             "address, and workers with `dask worker ADDRESS`"
         )
 
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
-        """See `Executor.run`.
-
-        Raises
-        ------
-        InputError
-            The scheduler was lost.
-        RuntimeError
-            Workers do not find `function`.
-        """
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
+        """See `Executor.run`."""
         remaining = enumerate(tasks)
         in_flight: dict[Future, int] = {}
         done: SimpleQueue[Future] = SimpleQueue()
 
-        def submit(remote: Callable[..., Any], *arguments: Any) -> Future:
+        def submit(remote: Function, *arguments: Any) -> Future:
             future = self._client.submit(remote, *arguments, pure=False)
             future.add_done_callback(done.put)
             return future
@@ -147,10 +125,10 @@ class DaskCluster(Executor):
         return InputError(f"the Dask scheduler at {self.address} was lost; start it anew and run again")
 
 
-def _calling(function: Callable[..., Any], shared: tuple) -> tuple[Callable[..., Any], tuple]:
+def _calling(function: Function, shared: tuple) -> tuple[Function, tuple]:
     return function, shared
 
 
-def _attempt_remotely(calling: tuple[Callable[..., Any], tuple], task: Any) -> Outcome:
+def _attempt_remotely(calling: tuple[Function, tuple], task: Any) -> Outcome:
     function, shared = calling
     return attempt(function, task, shared)

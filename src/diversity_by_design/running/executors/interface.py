@@ -11,21 +11,11 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """What became of a task."""
 
-    Attributes
-    ----------
-    value : object
-        What the function returned; None if it failed.
-    error : str
-        Type and message of what went wrong; empty if nothing did.
-    traceback : str
-        Where it went wrong, as Python prints it; empty if unknown.
-    """
-
-    value: Any = None
-    error: str = ""
-    traceback: str = ""
+    value: Any = None  # what the function returned; None if it failed
+    error: str = ""  # type and message of what went wrong; empty if nothing did
+    traceback: str = ""  # where it went wrong, as Python prints it; empty if unknown
 
     @classmethod
     def failure(cls, error: BaseException) -> Outcome:
@@ -36,11 +26,13 @@ class Outcome:
         )
 
 
-def attempt(function: Callable[..., Any], task: Any, shared: tuple = ()) -> Outcome:
+Function = Callable[..., Any]
+Outcomes = Iterator[tuple[int, Outcome]]  # with the position of the task
+
+
+def attempt(function: Function, task: Any, shared: tuple = ()) -> Outcome:
     """Outcome of ``function(task, *shared)``, whatever happens.
 
-    Examples
-    --------
     >>> attempt(int, "7").value, attempt(int, "seven").error
     (7, "ValueError: invalid literal for int() with base 10: 'seven'")
     """
@@ -57,26 +49,12 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
         """Call ``function(task, *shared)`` for every task; yield position and outcome of each as it is done.
 
-        Parameters
-        ----------
-        function : callable
-            Of a module, so that another process finds it.
-        tasks : iterable
-            Anything that can be pickled; taken a few at a time.
-        shared : tuple
-            Further arguments, the same for all tasks; sent to each worker once.
-
-        Yields
-        ------
-        index : int
-            Position of the task in `tasks`. The order is that in which tasks are done.
-        outcome : Outcome
-            A task that fails, or that keeps killing its worker, has an `error`; the others go on.
+        The function must be one of a module, so that another process finds it. Tasks are anything that can be pickled,
+        and are taken a few at a time; the arguments `shared`, the same for all tasks, are sent to each worker once. A
+        task that fails, or that keeps killing its worker, has an `error`; the others go on.
         """
 
     @abstractmethod
@@ -93,9 +71,7 @@ class Executor(ABC):
 class ThisProcess(Executor):
     """Tasks run here, one after the other."""
 
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
         """See `Executor.run`."""
         for index, task in enumerate(tasks):
             yield index, attempt(function, task, shared)

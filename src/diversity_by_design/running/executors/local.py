@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
-from diversity_by_design.running.executors.interface import Executor, Outcome, attempt, given_up
+from diversity_by_design.running.executors.interface import Executor, Function, Outcome, Outcomes, attempt, given_up
 from diversity_by_design.threads import available_cores, checked_workers
 
 # Deaths of a worker process after which the task it was at is given up.
@@ -35,33 +35,15 @@ class LocalProcesses(Executor):
     (OMP_NUM_THREADS and so on) say otherwise. They end with this process, however it ends.
 
     A process that is killed, for want of memory for instance, is replaced. The task it was at runs again once no new
-    tasks are left, and is given up after three deaths.
-
-    Parameters
-    ----------
-    workers : int
-        At most this many processes; no more are started than there are tasks.
-
-    Raises
-    ------
-    InputError
-        `workers` is less than 1.
+    tasks are left, and is given up after three deaths. No more processes are started than there are tasks.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = checked_workers(workers)
         self._runs: list[_LocalRun] = []
 
-    def run(
-        self, function: Callable[..., Any], tasks: Iterable[Any], *, shared: tuple = ()
-    ) -> Iterator[tuple[int, Outcome]]:
-        """See `Executor.run`.
-
-        Raises
-        ------
-        RuntimeError
-            Processes cannot be started, or do not find `function`.
-        """
+    def run(self, function: Function, tasks: Iterable[Any], *, shared: tuple = ()) -> Outcomes:
+        """See `Executor.run`."""
         run = _LocalRun(self.workers, pickle.dumps((function, shared)), tasks)
         self._runs.append(run)
         try:
@@ -98,7 +80,7 @@ class _LocalRun:
         self._workers: list[_Worker] = []
         self._failed_starts = 0
 
-    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self) -> Outcomes:
         self._hand_out()
         while self._waiting or any(worker.job for worker in self._workers):
             if not self._workers:
@@ -124,7 +106,8 @@ class _LocalRun:
             self._waiting, self._again = self._again, self._waiting
         for worker in self._workers:
             if self._waiting and worker.started and worker.job is None:
-                worker.give(self._waiting.popleft())
+                worker.job = self._waiting.popleft()
+                worker.send(worker.job.task)
         starting = sum(not worker.started for worker in self._workers)
         for _ in range(min(len(self._waiting) - starting, self._size - len(self._workers))):
             self._workers.append(_Worker(max(1, available_cores() // self._size)))
@@ -179,10 +162,6 @@ class _Worker:
         with _settings_of_children(threads):
             self._process.start()
         theirs.close()
-
-    def give(self, job: _Job) -> None:
-        self.job = job
-        self.send(job.task)
 
     def send(self, message: bytes) -> None:
         # That a worker has just died is noticed when it is listened to.
@@ -244,7 +223,7 @@ def _serve(connection: Connection) -> None:
             connection.send_bytes(message)
 
 
-def _call(task: bytes, function: Callable[..., Any], shared: tuple) -> Any:
+def _call(task: bytes, function: Function, shared: tuple) -> Any:
     return function(pickle.loads(task), *shared)
 
 
