@@ -43,11 +43,6 @@ class ExpressionRows:
     """Rows of a CSR matrix on a device, made dense a few at a time.
 
     On the CPU the tensors share the matrix's memory.
-
-    Parameters
-    ----------
-    matrix : CSR matrix (cells, genes)
-    device : str or torch.device
     """
 
     def __init__(self, matrix: sparse.csr_matrix, device: str | torch.device = "cpu") -> None:
@@ -77,12 +72,7 @@ class TrainingSet(ABC):
 
     An epoch has everything once per pass, each pass in an order of its own, without an incomplete last batch.
 
-    Parameters
-    ----------
-    size : int
-        Cells, or perturbations.
-    batch_size, passes, seed : int
-        See `TrainingOptions`.
+    `size`: cells, or perturbations.
     """
 
     def __init__(self, size: int, *, batch_size: int, passes: int, seed: int) -> None:
@@ -108,21 +98,8 @@ class TrainingSet(ABC):
 class SingleCells(TrainingSet):
     """Cells, each with a control cell that was drawn for it.
 
-    Parameters
-    ----------
-    expression : ExpressionRows
-        Of all cells.
-    labels : int array (cells,)
-        Number of each cell's label; -1 for a cell that is not trained on.
-    control : int
-        Number of the label of control cells. They are trained on too, each its own control, as in cell-gears.
-    batch_size, passes, training_cells, seed
-        See `TrainingOptions`.
-
-    Raises
-    ------
-    InputError
-        There are fewer cells than a batch has.
+    `expression`: of all cells. `labels`: number of each cell's label; -1 for a cell that is not trained on. `control`:
+    number of the label of control cells. They are trained on too, each its own control, as in cell-gears.
     """
 
     def __init__(
@@ -160,12 +137,7 @@ class Pseudobulk(TrainingSet):
     therefore depends on the cells only through their mean: these batches have the gradients of batches with all cells
     of their perturbations.
 
-    Parameters
-    ----------
-    means : float tensor (labels, genes)
-        Mean expression, that of control in the last row.
-    batch_size, passes, seed : int
-        See `TrainingOptions`; a batch has no more than all perturbations.
+    `means`: mean expression, that of control in the last row.
     """
 
     def __init__(self, means: Tensor, *, batch_size: int, passes: int, seed: int) -> None:

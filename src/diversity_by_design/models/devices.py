@@ -34,18 +34,8 @@ class _Gpu:
 def available_devices(kind: str) -> list[str]:
     """Devices of a kind that this process can use, by their names for torch; at least one.
 
-    Parameters
-    ----------
-    kind : "cpu", "cuda" or "cuda:N"
-        With "cuda" all GPUs that torch sees, with "cuda:1" that one.
+    `kind`: with "cuda" all GPUs that torch sees, with "cuda:1" that one.
 
-    Raises
-    ------
-    InputError
-        There is no such kind, or torch does not see the GPU.
-
-    Examples
-    --------
     >>> available_devices("cpu")
     ['cpu']
     """
@@ -59,29 +49,9 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     Processes and threads of this machine that claim GPUs agree by locked files, one for each GPU. The lock ends with
     the block or with the process, however that ends. Programs that do not ask this function are not noticed.
 
-    Parameters
-    ----------
-    kind : "cpu", "cuda" or "cuda:N"
-        As of `available_devices`. The CPU is shared, never waited for.
-    folder : path, optional
-        Of the lock files; the same for all who are to agree (default: the machine's folder for temporary files).
+    `kind`: as of `available_devices`. The CPU is shared, never waited for. `folder`: of the lock files; the same for
+    all who are to agree (default: the machine's folder for temporary files).
 
-    Yields
-    ------
-    str
-
-    Raises
-    ------
-    InputError
-        There is no such kind, or torch does not see the GPU.
-
-    Warns
-    -----
-    UserWarning
-        All GPUs are in use for more than ten seconds.
-
-    Examples
-    --------
     >>> with claim("cpu") as device:
     ...     device
     'cpu'

@@ -61,30 +61,11 @@ class Job:
 class JobSetting:
     """What all jobs share.
 
-    Attributes
-    ----------
-    data : Path
-        Prepared data set.
-    checksum : str
-        Of that file.
-    splits : pair of Split
-        Halves 0 and 1.
-    graphs : pair of mappings
-        Of either half: graphs that the models' `fit` takes, by the names of its options.
-    options : dict
-        Other options of the models' `fit`.
-    folder : Path
-        Checkpoints and logs go here.
-    models : Path
-        Trained models go here.
-    device : str
-        "cpu", "cuda" (any GPU that is free), or "cuda:1".
-    threads : int
-        Of torch, in a job on the CPU. The last digits of results depend on it.
-    tensorboard : bool
-        Whether to log for TensorBoard.
-    code : str
-        Hash of the program: models of another one are trained anew.
+    `data`: prepared data set. `checksum`: of that file. `splits`: halves 0 and 1. `graphs`: of either half: graphs that
+    the models' `fit` takes, by the names of its options. `options`: other options of the models' `fit`. `folder`:
+    checkpoints and logs go here. `models`: trained models go here. `device`: "cpu", "cuda" (any GPU that is free), or
+    "cuda:1". `threads`: of torch, in a job on the CPU. The last digits of results depend on it. `tensorboard`: whether
+    to log for TensorBoard. `code`: hash of the program: models of another one are trained anew.
     """
 
     data: Path
@@ -127,16 +108,7 @@ class JobResult:
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
     """Fit the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
 
-    Parameters
-    ----------
-    numbered : (int, Job)
-        The number is the line of the job's progress bar.
-    setting : JobSetting
-
-    Raises
-    ------
-    InputError
-        The data set is another one by now.
+    `numbered`: the number is the line of the job's progress bar.
     """
     from diversity_by_design.datasets.expression import read_expression
 

@@ -38,12 +38,7 @@ _RELEASED_FACTOR = 100.0
 class LossChoice:
     """A training loss by name; made by `LossChoice.parse`.
 
-    Attributes
-    ----------
-    base : str
-        One of `LOSSES`.
-    power : float
-        What weights are raised to, see `powered`.
+    `base`: one of `LOSSES`. `power`: what weights are raised to, see `powered`.
     """
 
     base: str
@@ -58,13 +53,6 @@ class LossChoice:
     def parse(cls, name: str) -> LossChoice:
         """The loss of that name.
 
-        Raises
-        ------
-        InputError
-            There is none; the message lists those that there are.
-
-        Examples
-        --------
         >>> LossChoice.parse("wmse^0.50").name
         'wmse^0.5'
         """
@@ -83,19 +71,9 @@ class LossChoice:
 def powered(weights: npt.ArrayLike, power: float) -> FloatArray:
     """Weights raised to a power and scaled to sum to one again.
 
-    Parameters
-    ----------
-    weights : array (labels, genes) or (genes,)
-    power : float
-        0: equal weights, also for genes of weight zero; 1: the weights themselves; more: more weight for fewer genes.
+    `power`: 0: equal weights, also for genes of weight zero; 1: the weights themselves; more: more weight for fewer
+    genes. A row with NaN stays undefined, whatever the power.
 
-    Returns
-    -------
-    float64 array, of the shape of `weights`
-        A row with NaN stays undefined, whatever the power.
-
-    Examples
-    --------
     >>> powered([0.0, 0.2, 0.8], 0.5)
     array([0.        , 0.33333333, 0.66666667])
     >>> powered([0.0, 0.2, 0.3, 0.5], 0)
@@ -115,12 +93,6 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     They do not sum to one, as equation 8 has it: a perturbation counts the more, the more genes have a score near its
     largest.
 
-    Parameters
-    ----------
-    degs : as for `diversity_by_design.deg_weights`
-
-    Examples
-    --------
     >>> released_weights([[0.0, -1.0, 2.0, 2.0]])
     array([[ 0.  ,  6.25, 25.  , 25.  ]])
     """
@@ -133,27 +105,10 @@ def training_weights(
 ) -> FloatArray:
     """Weights that a model is trained with.
 
-    Parameters
-    ----------
-    choice : LossChoice
-        One with weights.
-    statistics : PerturbationStatistics
-        Of all cells. For "wmse" only the training perturbations are looked at, so that no test perturbation is part of
-        the "rest" that they are compared with.
-    training_labels : names
-        Training perturbations, at least two for scores against the rest.
-
-    Returns
-    -------
-    float64 array (training labels + 1, genes)
-        In the order given, whose choice changes no weight. The last row is that of control cells, which have no DEGs:
-        equal weights, 1 / genes.
-
-    Raises
-    ------
-    InputError
-        A perturbation is not in `statistics`. The loss has no weights, those of a perturbation are undefined, a label
-        occurs twice, or too few perturbations or cells are left for scores.
+    `choice`: one with weights. `statistics`: of all cells. For "wmse" only the training perturbations are looked at, so
+    that no test perturbation is part of the "rest" that they are compared with. `training_labels`: training
+    perturbations, at least two for scores against the rest. In the order given, whose choice changes no weight. The
+    last row is that of control cells, which have no DEGs: equal weights, 1 / genes.
     """
     if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
@@ -184,19 +139,8 @@ def build_loss(
 ) -> WMSELoss | GEARSLoss:
     """The loss as a torch module, whose labels are the training perturbations, in the order given, and control.
 
-    Parameters
-    ----------
-    choice : LossChoice
-    statistics : PerturbationStatistics
-        Of all cells, control among them. Nothing of test perturbations is looked at unless the choice says so.
-    training_labels : names
-    direction_lambda : float
-        Of `diversity_by_design.models.losses.GEARSLoss`.
-
-    Raises
-    ------
-    InputError
-        As `training_weights`; there are no control cells.
+    `statistics`: of all cells, control among them. Nothing of test perturbations is looked at unless the choice says
+    so. `direction_lambda`: of `diversity_by_design.models.losses.GEARSLoss`.
     """
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 

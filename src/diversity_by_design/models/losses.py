@@ -23,13 +23,8 @@ _WEIGHT_TOLERANCE = 1e-5
 class CellLoss(nn.Module):
     """A mean over cells of what a subclass makes of each cell, its target and the row of its perturbation.
 
-    Parameters
-    ----------
-    n_genes : int
-    n_rows : int or None
-        Rows of the table by perturbation; None if there is only one row, for all cells.
-    labels : pandas.Index, optional
-        Perturbations in canonical form, in the order of the rows.
+    `n_rows`: rows of the table by perturbation; None if there is only one row, for all cells. `labels`: perturbations
+    in canonical form, in the order of the rows.
     """
 
     def __init__(self, n_genes: int, n_rows: int | None, labels: pd.Index | None) -> None:

@@ -26,12 +26,6 @@ def check_choice(what: str, value: object, possible: Sequence[object]) -> None:
 
 def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
     """Roles by task, half and seed, in the order of their first rows, of a CSV table with `COLUMNS` and perhaps others.
-
-    Raises
-    ------
-    InputError
-        A line has more or fewer fields than the first, or quotes do not match; a column is missing or occurs twice,
-        there are no rows, or a field is not among those possible.
     """
     # Spreadsheets mark UTF-8 by three bytes at the start.
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -233,20 +233,7 @@ def read_splits(path: Path | str) -> list[Split]:
 def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str]) -> tuple[Split, Split]:
     """Read both halves of a split of a data set's perturbations.
 
-    Parameters
-    ----------
-    path : path
-        See `read_splits`.
-    labels : iterable of str
-        Perturbations of the data, without control.
-    covered : iterable of str
-        Genes of the perturbation graph.
-
-    Raises
-    ------
-    InputError
-        There are not two halves of one task and seed, a perturbation is not in the data or has no role, or one with a
-        gene outside the graph is to be trained on or tested.
+    `labels`: perturbations of the data, without control. `covered`: genes of the perturbation graph.
     """
     splits = sorted(read_splits(path), key=lambda split: split.half)
     kinds = sorted({(split.task, split.seed) for split in splits})

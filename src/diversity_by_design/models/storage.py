@@ -23,12 +23,7 @@ _ABOUT, _CHECKSUM = "about", "checksum"
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> None:
     """Write a safetensors file, whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-    arrays : mapping of name to array
-    about : mapping
-        Plain values (as JSON has them), which are written into the file's header.
+    `about`: plain values (as JSON has them), which are written into the file's header.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -43,13 +38,7 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Mapp
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays of a file of `write_arrays`, and what is known about them.
-
-    Raises
-    ------
-    InputError
-        There is no such file. It is not such a file.
-    """
+    """Arrays of a file of `write_arrays`, and what is known about them."""
     from safetensors import SafetensorError, safe_open
 
     if path.is_dir():

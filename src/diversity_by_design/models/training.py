@@ -55,15 +55,8 @@ def seeded(seed: int) -> Iterator[None]:
 class Target:
     """Perturbations on which a model is measured after each epoch.
 
-    Attributes
-    ----------
-    name : str
-        Names the measurements: "train" or "validation".
-    predict : callable
-        Gives what the model predicts of `changes`, on the same device.
-    changes : float tensor (perturbations, genes)
-        True mean expression minus that of control cells.
-    top_degs : bool tensor (perturbations, genes)
+    `name`: names the measurements: "train" or "validation". `predict`: gives what the model predicts of `changes`, on
+    the same device. `changes`: true mean expression minus that of control cells.
     """
 
     name: str
@@ -144,13 +137,7 @@ class TrainingState:
         write_arrays(path, to_arrays(states), {"of": dict(about), **progress})
 
     def read(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Raises
-        ------
-        InputError
-            It is that of another training, or no checkpoint.
-        """
+        """Go on from a checkpoint."""
         arrays, progress = read_arrays(path)
         if "of" not in progress:
             raise InputError(f"{path} is no checkpoint of a training (a saved model, perhaps); choose another file")
@@ -206,35 +193,12 @@ def train(
 ) -> TrainingState:
     """Train a model on the device it is on.
 
-    Parameters
-    ----------
-    model : module
-        Whatever it is, of which the loop uses the parameters and the state dict.
-    cell_losses : callable
-        Gives each cell's part of the loss (cells,) of a batch, as the model stands.
-    training_set : TrainingSet
-    labels : (labels,)
-        Names of the perturbations that the training set numbers, control among them.
-    targets : sequence of Target
-        The last decides which epoch is best.
-    options : TrainingOptions
-    checkpoint : Path, optional
-        Written after each epoch; an existing one is gone on from, to the same result as without interruption.
-    about : mapping, optional
-        What tells this training from others, see `identity`; a checkpoint must agree.
-    progress : Progress
-
-    Returns
-    -------
-    TrainingState
-        With the best epoch's parameters in `best`; the model itself has the last one's.
-
-    Raises
-    ------
-    InputError
-        The checkpoint is that of another training.
-    NotFiniteError
-        The loss became NaN or infinite; the checkpoint of the epoch before stays.
+    `model`: whatever it is, of which the loop uses the parameters and the state dict. `cell_losses`: gives each cell's
+    part of the loss (cells,) of a batch, as the model stands. `labels`: names of the perturbations that the training
+    set numbers, control among them. `targets`: the last decides which epoch is best. `checkpoint`: written after each
+    epoch; an existing one is gone on from, to the same result as without interruption. `about`: what tells this
+    training from others, see `identity`; a checkpoint must agree. With the best epoch's parameters in `best`; the model
+    itself has the last one's.
     """
     state = TrainingState.start(model, options)
     about = dict(about or {})

@@ -23,8 +23,8 @@ from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.labels import CONTROL, canonical, checked_labels, parts
 from diversity_by_design.models.batches import to_device
-from diversity_by_design.models.gears.batch_norm import affine, moments, normalise, running, update
-from diversity_by_design.models.gears.decoder import Layer, Moments, Spare, decode
+from diversity_by_design.models.gears.batch_norm import Moments, affine, moments, normalise, running, update
+from diversity_by_design.models.gears.decoder import Layer, Spare, decode
 from diversity_by_design.models.gears.options import GEARSOptions, Messages
 from diversity_by_design.models.gears.propagation import Propagation, convolve
 
@@ -36,13 +36,7 @@ _ROWS_PREDICTED = 2**16
 
 
 def gene_positions(labels: Iterable[str], perturbable: pd.Index, control: str = CONTROL) -> npt.NDArray[np.int64]:
-    """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none.
-
-    Raises
-    ------
-    InputError
-        A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
-    """
+    """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none."""
     names = [canonical(label, control) for label in labels]
     checked_labels({name for name in names if name != control}, "perturbations")
     perturbed = [() if name == control else parts(name) for name in names]
@@ -62,30 +56,15 @@ def gene_positions(labels: Iterable[str], perturbable: pd.Index, control: str = 
 
 @dataclass(frozen=True, eq=False)
 class CellGroups:
-    """Cells of a batch for which a model computes the same change.
+    """Cells of a batch for which a model computes the same change."""
 
-    Attributes
-    ----------
-    pairs : LongTensor (groups, 2)
-        Perturbed genes of each group, as positions in the perturbation graph; -1 for none.
-    n_cells : float tensor (groups,)
-    kinds : tuple of int (groups,)
-        1 for groups of cells without messages from the co-expression graph, else 0; in ascending order.
-    kind : LongTensor (groups,)
-        The same on the device.
-    perturbed : LongTensor
-        Groups that have a perturbed gene.
-    total, total_perturbed : int
-        Number of cells, and of those with a perturbed gene.
-    """
-
-    pairs: Tensor
-    n_cells: Tensor
-    kinds: tuple[int, ...]
-    kind: Tensor
-    perturbed: Tensor
-    total: int
-    total_perturbed: int
+    pairs: Tensor  # (groups, 2): perturbed genes of each group, as positions in the perturbation graph; -1 for none
+    n_cells: Tensor  # (groups,)
+    kinds: tuple[int, ...]  # (groups,), ascending: 1 for cells without messages from the co-expression graph, else 0
+    kind: Tensor  # the same on the device
+    perturbed: Tensor  # groups that have a perturbed gene
+    total: int  # cells
+    total_perturbed: int  # cells with a perturbed gene
 
     @classmethod
     def of(
@@ -300,41 +279,32 @@ class GEARS(nn.Module):
 
     def _decode(self, base: Tensor, shift: Tensor, groups: CellGroups) -> Tensor:
         """Output of the networks of single genes (groups, genes)."""
-        share = groups.n_cells / groups.total
         rows = groups.total * len(self.genes)
         # The variance of a sum over all pairs of genes and groups is the sum of variances.
-        kind_means = base.mean(1)
-        kind_variances = (base - kind_means[:, None]).square().mean(1)
-        mean, variance = moments(
-            self.bn_pert_base,
-            kind_means[groups.kind] + shift,
-            kind_variances[groups.kind],
-            groups.n_cells,
-            groups.total,
-            rows,
+        mean, variance = Moments.of_rows(base)
+        of_groups = Moments(mean[groups.kind] + shift, variance[groups.kind])
+        factor, summand = affine(
+            self.bn_pert_base, moments(self.bn_pert_base, of_groups, groups.n_cells, groups.total, rows)
         )
-        factor, summand = affine(self.bn_pert_base, mean, variance)
-
         layers: list[Any] = list(self.recovery_w.network)
         linear1, norm1, _, linear2, norm2 = layers
-        fixed = None if self.training else (Moments(*running(norm1)), Moments(*running(norm2)))
-        out, *found = decode(
+        out, *of_batch = decode(
             base * factor,
             shift * factor + summand,
             groups.kinds,
-            share,
+            groups.n_cells / groups.total,
             (
                 Layer(linear1.weight, linear1.bias, norm1.weight, norm1.bias),
                 Layer(linear2.weight, linear2.bias, norm2.weight, norm2.bias),
             ),
             self.indv_w1[..., 0],
             norm1.eps,
-            fixed,
+            None if self.training else (running(norm1), running(norm2)),
             self._spare,
         )
         if self.training:
-            for norm, moment in zip((norm1, norm2), found, strict=True):
-                update(norm, *moment, rows)
+            for norm, of_layer in zip((norm1, norm2), of_batch, strict=True):
+                update(norm, of_layer, rows)
         return out + self.indv_b1[:, 0]
 
 
