@@ -32,9 +32,7 @@ class _Gpu:
 
 
 def available_devices(kind: str) -> list[str]:
-    """Devices of a kind that this process can use, by their names for torch; at least one.
-
-    `kind`: with "cuda" all GPUs that torch sees, with "cuda:1" that one.
+    """Devices of a kind, "cpu", "cuda" (all GPUs that torch sees) or "cuda:1", by their names for torch; at least one.
 
     >>> available_devices("cpu")
     ['cpu']
@@ -47,10 +45,8 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     """Have a device to oneself: of the GPUs of a kind, the first that is free, waiting until one is.
 
     Processes and threads of this machine that claim GPUs agree by locked files, one for each GPU. The lock ends with
-    the block or with the process, however that ends. Programs that do not ask this function are not noticed.
-
-    `kind`: as of `available_devices`. The CPU is shared, never waited for. `folder`: of the lock files; the same for
-    all who are to agree (default: the machine's folder for temporary files).
+    the block or with the process, however that ends. Programs that do not ask this function are not noticed. The lock
+    files are in `folder` (default: the machine's for temporary files). The CPU is shared, never waited for.
 
     >>> with claim("cpu") as device:
     ...     device

@@ -59,26 +59,21 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class JobSetting:
-    """What all jobs share.
+    """What all jobs share."""
 
-    `data`: prepared data set. `checksum`: of that file. `splits`: halves 0 and 1. `graphs`: of either half: graphs that
-    the models' `fit` takes, by the names of its options. `options`: other options of the models' `fit`. `folder`:
-    checkpoints and logs go here. `models`: trained models go here. `device`: "cpu", "cuda" (any GPU that is free), or
-    "cuda:1". `threads`: of torch, in a job on the CPU. The last digits of results depend on it. `tensorboard`: whether
-    to log for TensorBoard. `code`: hash of the program: models of another one are trained anew.
-    """
-
-    data: Path
-    checksum: str
-    splits: tuple[Split, Split]
-    graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]
-    options: Mapping[str, Any]
-    folder: Path
-    models: Path
-    device: str
-    threads: int
-    tensorboard: bool
-    code: str
+    data: Path  # the prepared data set
+    checksum: str  # of that file
+    splits: tuple[Split, Split]  # halves 0 and 1
+    graphs: tuple[
+        Mapping[str, Graph], Mapping[str, Graph]
+    ]  # of either half, by the names of options of the models' fit
+    options: Mapping[str, Any]  # other options of the models' fit
+    folder: Path  # for checkpoints and logs
+    models: Path  # for trained models
+    device: str  # "cpu", "cuda" (any GPU that is free), or "cuda:1"
+    threads: int  # of torch, in a job on the CPU; the last digits of results depend on it
+    tensorboard: bool  # whether to log for TensorBoard
+    code: str  # hash of the program: models of another one are trained anew
 
     def identity(self, *halves: int) -> str:
         """Hash of all that decides the models of some halves, but for model, loss and seed."""
@@ -106,10 +101,7 @@ class JobResult:
 
 
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
-    """Fit the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
-
-    `numbered`: the number is the line of the job's progress bar.
-    """
+    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; its progress bar is numbered."""
     from diversity_by_design.datasets.expression import read_expression
 
     checksum = sha256(setting.data)

@@ -28,21 +28,16 @@ ALLOWED = (
     "wmse^POWER and wmse_all_cells^POWER (weights raised to a power of 0 or more and scaled to sum to one again)",
 )
 
-_WITH_POWERS = ("wmse", "wmse_all_cells")
-
 # What the paper's scripts multiply squared scores by.
 _RELEASED_FACTOR = 100.0
 
 
 @dataclass(frozen=True)
 class LossChoice:
-    """A training loss by name; made by `LossChoice.parse`.
+    """A training loss by name; made by `LossChoice.parse`."""
 
-    `base`: one of `LOSSES`. `power`: what weights are raised to, see `powered`.
-    """
-
-    base: str
-    power: float = 1.0
+    base: str  # one of `LOSSES`
+    power: float = 1.0  # what weights are raised to, see `powered`
 
     @property
     def name(self) -> str:
@@ -61,7 +56,7 @@ class LossChoice:
             raise InputError(f"no loss called {name!r}; the losses are: {listed(ALLOWED)}")
         if power is None:
             return cls(base)
-        if base not in _WITH_POWERS:
+        if base not in ("wmse", "wmse_all_cells"):
             raise InputError(f"{name!r}: {base!r} has no powers; the losses are: {listed(ALLOWED)}")
         if not 0 <= power < np.inf:
             raise InputError(f"{name!r}: the power is {power}; expected a number of 0 or more, as in 'wmse^0.5'")
@@ -69,10 +64,9 @@ class LossChoice:
 
 
 def powered(weights: npt.ArrayLike, power: float) -> FloatArray:
-    """Weights raised to a power and scaled to sum to one again.
+    """Weights (labels, genes) or (genes,) raised to a power and scaled to sum to one again, NaN where they are NaN.
 
-    `power`: 0: equal weights, also for genes of weight zero; 1: the weights themselves; more: more weight for fewer
-    genes. A row with NaN stays undefined, whatever the power.
+    Power 0 gives equal weights, also to genes of weight zero; more than 1, more weight to fewer genes.
 
     >>> powered([0.0, 0.2, 0.8], 0.5)
     array([0.        , 0.33333333, 0.66666667])
@@ -103,16 +97,15 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
 def training_weights(
     choice: LossChoice, statistics: PerturbationStatistics, training_labels: Iterable[str]
 ) -> FloatArray:
-    """Weights that a model is trained with.
+    """Weights (training labels + 1, genes) that a model is trained with, in the order given, which changes no weight.
 
-    `choice`: one with weights. `statistics`: of all cells. For "wmse" only the training perturbations are looked at, so
-    that no test perturbation is part of the "rest" that they are compared with. `training_labels`: training
-    perturbations, at least two for scores against the rest. In the order given, whose choice changes no weight. The
-    last row is that of control cells, which have no DEGs: equal weights, 1 / genes.
+    The last row is that of control cells, which have no DEGs: equal weights, 1 / genes. For "wmse" only the training
+    perturbations in `statistics`, at least two, are looked at, so that no test perturbation is part of the "rest" that
+    they are compared with.
     """
     if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
-    labels = label_index(training_labels, "training labels")
+    labels = label_index(training_labels, "training labels", statistics.control)
     # Sums are rounded in the order of the labels; sorted, they are the same for every order.
     training = statistics.select(labels=sorted(labels))
     degs = deg_scores(training if choice.base == "wmse" else statistics)
@@ -139,20 +132,18 @@ def build_loss(
 ) -> WMSELoss | GEARSLoss:
     """The loss as a torch module, whose labels are the training perturbations, in the order given, and control.
 
-    `statistics`: of all cells, control among them. Nothing of test perturbations is looked at unless the choice says
-    so. `direction_lambda`: of `diversity_by_design.models.losses.GEARSLoss`.
+    In `statistics`, which have control cells, nothing of test perturbations is looked at unless the choice says so.
     """
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 
     statistics.require_control()
-    index = label_index(training_labels, "training labels")
-    training = statistics.select(labels=index)
-    labels = [*index, str(statistics.control)]
+    training = statistics.select(labels=training_labels)
+    labels = [*training.labels, str(statistics.control)]
     n_genes = len(statistics.genes)
     if choice.base == "gears":
         is_expressed = np.vstack([training.sum > 0, np.ones(n_genes, bool)])
         return GEARSLoss(is_expressed, statistics.control_mean, labels, direction_lambda=direction_lambda)
     if choice.base == "mse":
         return WMSELoss.mse(n_genes, labels)
-    weights = training_weights(choice, statistics, index)
+    weights = training_weights(choice, statistics, training.labels)
     return WMSELoss(weights, labels, normalised=choice.base != "wmse_released")

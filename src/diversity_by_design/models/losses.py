@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from diversity_by_design.arrays import as_array
 from diversity_by_design.errors import InputError, listed, unique_names
 from diversity_by_design.labels import canonical, label_index
 
@@ -23,14 +24,13 @@ _WEIGHT_TOLERANCE = 1e-5
 class CellLoss(nn.Module):
     """A mean over cells of what a subclass makes of each cell, its target and the row of its perturbation.
 
-    `n_rows`: rows of the table by perturbation; None if there is only one row, for all cells. `labels`: perturbations
-    in canonical form, in the order of the rows.
+    The table by perturbation has `n_rows` rows, or only one for all cells if this is None; `labels` name the rows, in
+    canonical form.
     """
 
     def __init__(self, n_genes: int, n_rows: int | None, labels: pd.Index | None) -> None:
         super().__init__()
-        self.n_genes = n_genes
-        self.n_rows = n_rows
+        self.n_genes, self.n_rows = n_genes, n_rows
         self.labels: tuple[str, ...] | None = None if labels is None else tuple(labels)
         self._row_of = {label: row for row, label in enumerate(self.labels or ())}
         if self.labels is not None and n_rows is not None and len(self.labels) != n_rows:
@@ -111,11 +111,8 @@ class CellLoss(nn.Module):
         if rows.dtype not in (torch.int64, torch.int32):
             raise InputError(f"labels are {rows.dtype}; expected rows as whole numbers (torch.long), or names")
         # On a GPU the comparison would wait for all that is queued there; compiled code cannot raise.
-        if (
-            not torch.compiler.is_compiling()
-            and rows.device.type == "cpu"
-            and not 0 <= rows.min() <= rows.max() < n_rows
-        ):
+        unchecked = torch.compiler.is_compiling() or rows.device.type != "cpu"
+        if not unchecked and not 0 <= rows.min() <= rows.max() < n_rows:
             raise InputError(
                 f"labels are rows {int(rows.min())} to {int(rows.max())}; the loss has rows 0 to {n_rows - 1}"
             )
@@ -162,8 +159,8 @@ class WMSELoss(CellLoss):
     def __init__(
         self, weights: npt.ArrayLike | Tensor, labels: Iterable[str] | None = None, *, normalised: bool = True
     ) -> None:
-        values, index = _rows_of(weights, labels, "weights")
-        table = _copied(values, torch.float64)
+        values, index = _table(weights, labels, "weights")
+        table = _numbers(values, "weights")
         if table.ndim not in (1, 2) or 0 in table.shape:
             raise InputError(f"weights have shape {tuple(table.shape)}; expected (labels, genes) or (genes,)")
         super().__init__(table.shape[-1], table.shape[0] if table.ndim == 2 else None, index)
@@ -262,16 +259,16 @@ class GEARSLoss(CellLoss):
         direction_lambda: float = 0.1,
     ) -> None:
         if isinstance(control_mean, pd.Series) and isinstance(is_expressed, pd.DataFrame):
-            control_mean = _found(control_mean, is_expressed.columns, control_mean.index, "control_mean")
-        values, index = _rows_of(is_expressed, labels, "is_expressed")
-        expressed = _copied(values)
+            control_mean = _by_name(control_mean, is_expressed.columns, control_mean.index, "control_mean")
+        values, index = _table(is_expressed, labels, "is_expressed")
+        expressed = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
         if expressed.dtype != torch.bool or expressed.ndim != 2 or 0 in expressed.shape:
             raise InputError(
                 f"is_expressed has shape {tuple(expressed.shape)} and type {expressed.dtype}; expected torch.bool "
                 "(labels, genes)"
             )
         super().__init__(expressed.shape[1], expressed.shape[0], index)
-        control = _copied(control_mean, torch.float32)
+        control = _numbers(control_mean, "control_mean").float()
         if control.shape != (self.n_genes,) or not control.isfinite().all():
             raise InputError(
                 f"control_mean has shape {tuple(control.shape)} and {int((~control.isfinite()).sum())} value(s) that "
@@ -304,18 +301,16 @@ class GEARSLoss(CellLoss):
         return mean * (rows.shape[0] / (n_cells.index_select(0, rows) * n_perturbations))
 
 
-def _rows_of(
-    table: npt.ArrayLike | Tensor | pd.DataFrame, labels: Iterable[str] | None, what: str
-) -> tuple[npt.ArrayLike | Tensor, pd.Index | None]:
-    """Values with a row for each label, by name if the table has names, and the labels."""
+def _table(values: Any, labels: Iterable[str] | None, what: str) -> tuple[Any, pd.Index | None]:
+    """Values with a row for each label, by name if they are a DataFrame, and the labels."""
     index = None if labels is None else label_index(labels, "labels")
-    if not isinstance(table, pd.DataFrame):
-        return table, index
-    rows = label_index(table.index, what)
-    return (table.to_numpy(), rows) if index is None else (_found(table, index, rows, what), index)
+    if not isinstance(values, pd.DataFrame):
+        return values, index
+    rows = label_index(values.index, what)
+    return (values, rows) if index is None else (_by_name(values, index, rows, what), index)
 
 
-def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
+def _by_name(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
     """Rows of a table by name, `rows` being what they are called."""
     unique_names(rows, "row", what)
     missing = names.difference(rows)
@@ -324,13 +319,10 @@ def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, wha
     return table.to_numpy()[rows.get_indexer(names)]
 
 
-def _copied(values: npt.ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of its own, so that a later change of what it was made from does not reach the loss."""
-    return (
-        values.detach().clone().to(dtype)
-        if isinstance(values, Tensor)
-        else torch.tensor(np.asarray(values), dtype=dtype)
-    )
+def _numbers(values: Any, name: str) -> Tensor:
+    """A float64 tensor of its own, so that a later change of what it was made from does not reach the loss."""
+    device = values.device if isinstance(values, Tensor) else None
+    return torch.tensor(as_array(values, name, infinite=True), device=device)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

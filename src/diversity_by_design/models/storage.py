@@ -21,10 +21,7 @@ _ABOUT, _CHECKSUM = "about", "checksum"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    `about`: plain values (as JSON has them), which are written into the file's header.
-    """
+    """Write a safetensors file, whole or not at all, with plain values (as JSON has them) `about` it in its header."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -38,7 +35,7 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Mapp
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays of a file of `write_arrays`, and what is known about them."""
+    """Arrays of a file of `write_arrays`, and what is known about them; InputError if it is none."""
     from safetensors import SafetensorError, safe_open
 
     if path.is_dir():

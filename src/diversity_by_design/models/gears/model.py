@@ -35,25 +35,6 @@ NO_GENE = -1
 _ROWS_PREDICTED = 2**16
 
 
-def gene_positions(labels: Iterable[str], perturbable: pd.Index, control: str = CONTROL) -> npt.NDArray[np.int64]:
-    """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none."""
-    names = [canonical(label, control) for label in labels]
-    checked_labels({name for name in names if name != control}, "perturbations")
-    perturbed = [() if name == control else parts(name) for name in names]
-    unknown = {gene for genes in perturbed for gene in genes}.difference(perturbable)
-    if unknown:
-        raise InputError(
-            f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(perturbable):,} genes "
-            f"({listed(perturbable, 5)}); leave perturbations of these out (make_splits(..., covered=graph.nodes)), or "
-            "train with a graph that has them"
-        )
-    index = np.full((len(perturbed), 2), NO_GENE)
-    for row, genes in zip(index, perturbed, strict=True):
-        row[: len(genes)] = perturbable.get_indexer(pd.Index(genes))
-    # Genes of a combination are in the order of the graph, whatever that of its label.
-    return -np.sort(-index, axis=1)
-
-
 @dataclass(frozen=True, eq=False)
 class CellGroups:
     """Cells of a batch for which a model computes the same change."""
@@ -183,8 +164,28 @@ class GEARS(nn.Module):
         self._spare = Spare()
 
     def perturbation_index(self, labels: Iterable[str], control: str = CONTROL) -> npt.NDArray[np.int64]:
-        """`gene_positions` in the graph of the genes that can be perturbed."""
-        return gene_positions(labels, self.perturbable, control)
+        """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none.
+
+        Raises
+        ------
+        InputError
+            A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
+        """
+        names = [canonical(label, control) for label in labels]
+        checked_labels({name for name in names if name != control}, "perturbations")
+        perturbed = [() if name == control else parts(name) for name in names]
+        unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
+        if unknown:
+            raise InputError(
+                f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(self.perturbable):,} genes "
+                f"({listed(self.perturbable, 5)}); leave perturbations of these out (make_splits(..., "
+                "covered=graph.nodes)), or train with a graph that has them"
+            )
+        index = np.full((len(perturbed), 2), NO_GENE)
+        for row, genes in zip(index, perturbed, strict=True):
+            row[: len(genes)] = self.perturbable.get_indexer(pd.Index(genes))
+        # Genes of a combination are in the order of the graph, whatever that of its label.
+        return -np.sort(-index, axis=1)
 
     def forward(self, controls: Tensor, pairs: Tensor | npt.NDArray[np.int64]) -> Tensor:
         """Predicted expression (cells, genes): that of control cells, and what the perturbation adds.
@@ -206,17 +207,15 @@ class GEARS(nn.Module):
         return controls + self.changes(groups)[group]
 
     @torch.no_grad()
-    def predict_changes(self, pairs: npt.NDArray[np.int64], block: int | None = None) -> Tensor:
+    def predict_changes(self, pairs: npt.NDArray[np.int64]) -> Tensor:
         """What each perturbation adds to a control cell's mean expression (perturbations, genes), in evaluation mode.
 
         Parameters
         ----------
         pairs : int (perturbations, 2)
             From `perturbation_index`.
-        block : int, optional
-            Perturbations computed together (default: so many that their genes are about 65,000).
         """
-        block = block or max(1, _ROWS_PREDICTED // len(self.genes))
+        block = max(1, _ROWS_PREDICTED // len(self.genes))
         was_training = self.training
         self.eval()
         parts = [self.indv_b1.new_zeros(0, len(self.genes))]
