@@ -202,6 +202,14 @@ class TestModules:
         for ours, theirs in zip(loss.buffers(), expected.buffers(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
+    def test_nothing_of_test_perturbations_leaks_into_what_it_holds(self, name):
+        held, other = (
+            build_loss(LossChoice.parse(name), stats, TRAINING) for stats in (STATS, with_other_test_cells(0))
+        )
+        lets_in = name in ("wmse_all_cells", "wmse_released")
+        for ours, theirs in zip(held.buffers(), other.buffers(), strict=True):
+            assert np.array_equal(ours, theirs) != lets_in
+
     def test_value(self, name):
         import torch
 

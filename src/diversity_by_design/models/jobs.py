@@ -43,8 +43,6 @@ class Job:
     def name(self) -> str:
         """Name of the job's files.
 
-        Examples
-        --------
         >>> from diversity_by_design.models import MODELS
         >>> Job(MODELS["gears"], "wmse^0.5", 1, 0).name
         'gears_wmse-power0.5_half1_seed0'
@@ -64,9 +62,7 @@ class JobSetting:
     data: Path  # the prepared data set
     checksum: str  # of that file
     splits: tuple[Split, Split]  # halves 0 and 1
-    graphs: tuple[
-        Mapping[str, Graph], Mapping[str, Graph]
-    ]  # of either half, by the names of options of the models' fit
+    graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]  # of either half, by the name of the option of `fit`
     options: Mapping[str, Any]  # other options of the models' fit
     folder: Path  # for checkpoints and logs
     models: Path  # for trained models
@@ -101,7 +97,7 @@ class JobResult:
 
 
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
-    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; its progress bar is numbered."""
+    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; the number is its bar's line."""
     from diversity_by_design.datasets.expression import read_expression
 
     checksum = sha256(setting.data)

@@ -25,7 +25,7 @@ def check_choice(what: str, value: object, possible: Sequence[object]) -> None:
 
 
 def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
-    """Roles by task, half and seed, in the order of their first rows, of a CSV table with `COLUMNS` and perhaps others."""
+    """Roles by task, half and seed, in the order of first rows, of a CSV table with `COLUMNS` among its columns."""
     # Spreadsheets mark UTF-8 by three bytes at the start.
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = _lines(file)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -79,10 +80,10 @@ def decode(
     """
     # Within a function of its own torch does not say any more whether it will be asked for a gradient.
     keep = torch.is_grad_enabled()
-    out, *found = _Decoder.apply(
+    out, *moments = _Decoder.apply(
         base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed, spare, keep
     )
-    return out, Moments(*found[:2]), Moments(*found[2:])
+    return out, Moments(*moments[:2]), Moments(*moments[2:])
 
 
 def _blocks(n_groups: int, n_genes: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -156,7 +157,7 @@ class _Decoder(torch.autograd.Function):
         if not keep:
             spare.give_back(z1, z2)
         ctx.save_for_backward(base, shift, w1, w2, g2, s2, readout, row_share, z1, z2)
-        ctx.known = kinds, blocks, norm1, norm2, spare
+        ctx.constants = kinds, blocks, norm1, norm2, spare
         results = (out, *moments1, *moments2)
         ctx.mark_non_differentiable(*results[1:])
         return results
@@ -164,12 +165,12 @@ class _Decoder(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.known is None:
+        if ctx.constants is None:
             raise RuntimeError(
                 "the gradient can be computed once only; compute the output again (no retain_graph=True)"
             )
         base, shift, w1, w2, g2, s2, readout, row_share, z1, z2 = ctx.saved_tensors
-        kinds, blocks, norm1, norm2, spare = ctx.known
+        kinds, blocks, norm1, norm2, spare = ctx.constants
 
         # Sums over all rows that the gradient through the second normalisation needs.
         of_gene = gradient.sum(0)[:, None]
@@ -212,7 +213,7 @@ class _Decoder(torch.autograd.Function):
             for kind, members in _by_kind(kinds[groups]):
                 d_base[kind, genes] += d_h[members].sum(0)
 
-        ctx.known = None
+        ctx.constants = None
         spare.give_back(z1, z2, d_y1)
         d_b1, d_b2 = norm1.bias_gradient(d_s1), norm2.bias_gradient(d_s2)
         layers = (d_w1, d_b1, d_g1, d_s1, d_w2, d_b2, d_g2, d_s2)
@@ -229,11 +230,10 @@ def _first_input(base: Tensor, shift: Tensor, kinds: tuple[int, ...], groups: sl
 
 def _by_kind(kinds: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
     """Each kind with the groups that have it; groups of one kind follow each other."""
-    start = 0
-    for stop in range(1, len(kinds) + 1):
-        if stop == len(kinds) or kinds[stop] != kinds[start]:
-            yield kinds[start], slice(start, stop)
-            start = stop
+    stop = 0
+    for kind, members in groupby(kinds):
+        start, stop = stop, stop + len(list(members))
+        yield kind, slice(start, stop)
 
 
 def _outputs(
