@@ -33,8 +33,8 @@ class CellLoss(nn.Module):
         self.n_genes, self.n_rows = n_genes, n_rows
         self.labels: tuple[str, ...] | None = None if labels is None else tuple(labels)
         self._row_of = {label: row for row, label in enumerate(self.labels or ())}
-        if self.labels is not None and n_rows is not None and len(self.labels) != n_rows:
-            raise InputError(f"{len(self.labels)} labels for {n_rows} rows; expected one label for each row")
+        if labels is not None and n_rows not in (None, len(labels)):
+            raise InputError(f"{len(labels)} labels for {n_rows} rows; expected one label for each row")
 
     def rows(self, names: Iterable[str]) -> Tensor:
         """Rows of perturbations, as `forward` takes them: a LongTensor (names,), on the device of the loss.
@@ -95,7 +95,10 @@ class CellLoss(nn.Module):
                 f"made for {self.n_genes} genes"
             )
         rows = None if self.n_rows is None else self._checked_rows(labels, prediction.shape[0], self.n_rows)
-        per_cell = self.per_cell(_at_least_float32(prediction), _at_least_float32(target), rows)
+        prediction, target = (
+            values.to(torch.promote_types(values.dtype, torch.float32)) for values in (prediction, target)
+        )
+        per_cell = self.per_cell(prediction, target, rows)
         return per_cell.mean() if reduction == "mean" else per_cell
 
     def per_cell(self, prediction: Tensor, target: Tensor, rows: Tensor | None) -> Tensor:
@@ -117,6 +120,13 @@ class CellLoss(nn.Module):
                 f"labels are rows {int(rows.min())} to {int(rows.max())}; the loss has rows 0 to {n_rows - 1}"
             )
         return rows
+
+    def _named(self, chosen: Tensor) -> str:
+        """The chosen rows by name, or by number where there are no names."""
+        if self.n_rows is None:
+            return "all cells"
+        rows: list[int] = chosen.nonzero().flatten().tolist()
+        return listed(self.labels[row] if self.labels else f"row {row}" for row in rows)
 
 
 class WMSELoss(CellLoss):
@@ -164,8 +174,24 @@ class WMSELoss(CellLoss):
         if table.ndim not in (1, 2) or 0 in table.shape:
             raise InputError(f"weights have shape {tuple(table.shape)}; expected (labels, genes) or (genes,)")
         super().__init__(table.shape[-1], table.shape[0] if table.ndim == 2 else None, index)
-        self._check(table, normalised)
         self.register_buffer("weights", table.float(), persistent=False)
+        table = torch.atleast_2d(table)
+        undefined = table.isnan().any(dim=1)
+        if undefined.any():
+            raise InputError(
+                f"the weights of {self._named(undefined)} are undefined (NaN); leave these perturbations out, or "
+                f"give them equal weights explicitly: weights[row] = 1 / {self.n_genes}"
+            )
+        wrong = (~table.isfinite() | (table < 0)).any(dim=1)
+        if wrong.any():
+            raise InputError(f"weights must be finite and not negative; those of {self._named(wrong)} are not")
+        totals = table.sum(dim=1)
+        wrong = (totals - 1.0).abs() > _WEIGHT_TOLERANCE
+        if normalised and wrong.any():
+            raise InputError(
+                f"weights must sum to one for each perturbation; those of {self._named(wrong)} do not (the first to "
+                f"{float(totals[wrong][0]):g}): divide each row by its sum, or say normalised=False if this is meant"
+            )
 
     @classmethod
     def mse(cls, n_genes: int, labels: Iterable[str] | None = None) -> WMSELoss:
@@ -189,28 +215,6 @@ class WMSELoss(CellLoss):
         # Unlike an index in brackets, index_select takes no negative row for one from the end.
         weights = self.weights if rows is None else self.weights.index_select(0, rows)
         return (weights * (prediction - target).square()).sum(dim=1)
-
-    def _check(self, table: Tensor, normalised: bool) -> None:
-        table = torch.atleast_2d(table)
-        undefined = table.isnan().any(dim=1)
-        if undefined.any():
-            raise InputError(
-                f"the weights of {self._named(undefined)} are undefined (NaN); leave these perturbations out, or "
-                f"give them equal weights explicitly: weights[row] = 1 / {self.n_genes}"
-            )
-        wrong = (~table.isfinite() | (table < 0)).any(dim=1)
-        if wrong.any():
-            raise InputError(f"weights must be finite and not negative; those of {self._named(wrong)} are not")
-        totals = table.sum(dim=1)
-        wrong = (totals - 1.0).abs() > _WEIGHT_TOLERANCE
-        if normalised and wrong.any():
-            raise InputError(
-                f"weights must sum to one for each perturbation; those of {self._named(wrong)} do not (the first to "
-                f"{float(totals[wrong][0]):g}): divide each row by its sum, or say normalised=False if this is meant"
-            )
-
-    def _named(self, chosen: Tensor) -> str:
-        return "all cells" if self.n_rows is None else _named(chosen, self.labels)
 
 
 class GEARSLoss(CellLoss):
@@ -277,7 +281,7 @@ class GEARSLoss(CellLoss):
         silent = ~expressed.any(dim=1)
         if silent.any():
             raise InputError(
-                f"{_named(silent, self.labels)}: no gene is expressed in any cell, so nothing is left of the loss; "
+                f"{self._named(silent)}: no gene is expressed in any cell, so nothing is left of the loss; "
                 "leave these perturbations out"
             )
         if not 0 <= direction_lambda < float("inf"):
@@ -323,13 +327,3 @@ def _numbers(values: Any, name: str) -> Tensor:
     """A float64 tensor of its own, so that a later change of what it was made from does not reach the loss."""
     device = values.device if isinstance(values, Tensor) else None
     return torch.tensor(as_array(values, name, infinite=True), device=device)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _named(chosen: Tensor, labels: Sequence[str] | None) -> str:
-    """The chosen rows by name, or by number where there are no names."""
-    rows: list[int] = chosen.nonzero().flatten().tolist()
-    return listed([f"row {row}" if labels is None else labels[row] for row in rows])

@@ -71,13 +71,7 @@ class Split:
         return f"split (task {self.task}, half {self.half}, seed {self.seed})"
 
     def labels(self, role: str) -> pd.Index:
-        """Perturbations of a role, sorted.
-
-        Raises
-        ------
-        InputError
-            There is no such role.
-        """
+        """Perturbations of a role, sorted; InputError if there is no such role."""
         check_choice("role", role, ROLES)
         return self.roles.index[self.roles == role]
 

@@ -231,13 +231,7 @@ class GEARS(nn.Module):
         return torch.cat(parts)
 
     def changes(self, groups: CellGroups) -> Tensor:
-        """What the model adds to control expression (groups, genes).
-
-        Raises
-        ------
-        InputError
-            A single cell in training mode, of which no variance can be computed.
-        """
+        """What the model adds to control expression (groups, genes); in training of two cells or more."""
         if self.training and groups.total < 2:
             raise InputError("a batch of one cell cannot be trained on, since batch normalisation needs two or more")
         base = self._gene_embeddings(groups)
