@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,35 +58,31 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     gpus = _gpus(kind)
     from filelock import FileLock
 
-    folder = Path(tempfile.gettempdir() if folder is None else folder)
+    folder = Path(folder or tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     # Anybody on the machine may lock a GPU.
-    locks = [(gpu.device, FileLock(folder / f"diversity_by_design_gpu_{gpu.uuid}.lock", mode=0o666)) for gpu in gpus]
-    device, lock = _first_free(locks, folder)
+    locks = {gpu.device: FileLock(folder / f"diversity_by_design_gpu_{gpu.uuid}.lock", mode=0o666) for gpu in gpus}
+    device = _first_free(locks, folder)
     try:
         yield device
     finally:
-        lock.release()
+        locks[device].release()
 
 
-def _first_free(locks: list[tuple[str, FileLock]], folder: Path) -> tuple[str, FileLock]:
-    """First device whose lock can be had, and the lock, which is now held."""
+def _first_free(locks: dict[str, FileLock], folder: Path) -> str:
+    """First device whose lock can be had; it is now held."""
     from filelock import Timeout
 
     start, warned = time.monotonic(), False
     while True:
-        for device, lock in locks:
-            try:
+        for device, lock in locks.items():
+            with suppress(Timeout):
                 lock.acquire(blocking=False)
-                return device, lock
-            except Timeout:
-                continue
+                return device
         if not warned and time.monotonic() - start > PATIENCE:
             warned = True
             warnings.warn(
-                f"{', '.join(device for device, _ in locks)}: in use by other jobs (locks in {folder}); waiting until "
-                "one is free",
-                stacklevel=4,
+                f"{', '.join(locks)}: in use by other jobs (locks in {folder}); waiting until one is free", stacklevel=4
             )
         time.sleep(_PAUSE)
 

@@ -97,7 +97,7 @@ class JobResult:
 
 
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
-    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; the number is its bar's line."""
+    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; it has a line for its bar."""
     from diversity_by_design.datasets.expression import read_expression
 
     checksum = sha256(setting.data)

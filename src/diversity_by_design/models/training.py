@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -27,7 +26,7 @@ from diversity_by_design.models.data import Cells
 from diversity_by_design.models.options import TrainingOptions
 from diversity_by_design.models.protocol import BARS, Progress
 from diversity_by_design.models.splits import Split
-from diversity_by_design.models.storage import Arrays, read_arrays, write_arrays
+from diversity_by_design.models.storage import Arrays, checksum, read_arrays, write_arrays
 from diversity_by_design.statistics import PerturbationStatistics
 
 # Steps between two looks at the loss, each of which a GPU must be waited for.
@@ -82,23 +81,16 @@ def identity(
     names = [statistics.labels.tolist(), statistics.genes.tolist()]
     sums = [statistics.n_cells, statistics.sum, statistics.sum_sq, statistics.control_sum, statistics.control_sum_sq]
     shared = [Path(__file__).with_name(f"{name}.py") for name in ("batches", "loss_choice", "losses", "training")]
-    return {
-        "code": _hash(*(path.read_bytes() for path in sorted([*code, *shared]))),
-        "data": _hash(json.dumps(names).encode(), *sums),
-        "split": _hash(split.to_frame().to_csv(index=False).encode()),
-        "graphs": _hash(
+    hashes = {
+        "code": checksum(*(path.read_bytes() for path in sorted([*code, *shared]))),
+        "data": checksum(json.dumps(names).encode(), *sums),
+        "split": checksum(split.to_frame().to_csv(index=False).encode()),
+        "graphs": checksum(
             json.dumps([graph.nodes.tolist() for graph in graphs]).encode(),
             *(part for graph in graphs for part in (graph.source, graph.target, graph.weight)),
         ),
-        **options.plain(),
     }
-
-
-def _hash(*parts: bytes | np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:16]
+    return {name: value[:16] for name, value in hashes.items()} | options.plain()
 
 
 @dataclass(eq=False)

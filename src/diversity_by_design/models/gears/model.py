@@ -287,8 +287,8 @@ class GEARS(nn.Module):
             groups.kinds,
             groups.n_cells / groups.total,
             (
-                Layer(linear1.weight, linear1.bias, norm1.weight, norm1.bias),
-                Layer(linear2.weight, linear2.bias, norm2.weight, norm2.bias),
+                Layer(*linear1.parameters(), *norm1.parameters()),
+                Layer(*linear2.parameters(), *norm2.parameters()),
             ),
             self.indv_w1[..., 0],
             norm1.eps,
