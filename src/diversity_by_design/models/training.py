@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -93,25 +93,18 @@ def identity(
     return {name: value[:16] for name, value in hashes.items()} | options.plain()
 
 
-@dataclass(eq=False)
 class TrainingState:
-    """Where a training is."""
+    """Where a training is; at first, before its first epoch."""
 
-    model: nn.Module
-    options: TrainingOptions
-    optimiser: torch.optim.Adam
-    best: dict[str, Tensor]  # the model's state after the epoch with the least error of the last target's top DEGs
-    best_error: float = math.inf
-    history: list[dict[str, float]] = field(default_factory=list)  # measurements after each epoch
-    seconds: float = 0.0  # what the epochs took
-
-    @classmethod
-    def start(cls, model: nn.Module, options: TrainingOptions) -> TrainingState:
-        """Before the first epoch."""
-        optimiser = torch.optim.Adam(
+    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+        self.model, self.options = model, options
+        self.optimiser = torch.optim.Adam(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
-        return cls(model, options, optimiser, deepcopy(model.state_dict()))
+        # The model's state after the epoch with the least error of the last target's top DEGs.
+        self.best, self.best_error = deepcopy(model.state_dict()), math.inf
+        self.history: list[dict[str, float]] = []  # measurements after each epoch
+        self.seconds = 0.0  # what the epochs took
 
     def write(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -179,7 +172,7 @@ def train(
     `checkpoint` is written after each epoch. One that is there is gone on from, to the same result as without
     interruption; it must agree with what tells this training from others, `about` (see `identity`).
     """
-    state, about = TrainingState.start(model, options), dict(about or {})
+    state, about = TrainingState(model, options), dict(about or {})
     if checkpoint is not None and checkpoint.exists():
         state.read(checkpoint, about)
     steps, done = training_set.n_batches, len(state.history)
