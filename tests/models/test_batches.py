@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from messages import naming
 from scipy import sparse
 
 from diversity_by_design.errors import InputError
@@ -91,7 +92,7 @@ def test_passes(matrix):
 
 
 def test_too_few_cells_for_a_batch(matrix):
-    with pytest.raises(InputError, match="23 training cells do not fill a batch of 24"):
+    with pytest.raises(InputError, match=naming(23, 24, "batch_size")):
         source(matrix, batch_size=24)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import select
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from messages import naming
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.models import devices
@@ -99,42 +101,33 @@ def test_devices_of_each_kind(monkeypatch):
 @pytest.mark.parametrize("kind", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1 ", "mps", "cpu:0", ""])
 def test_other_kinds_are_refused(kind):
     for function in (devices.available_devices, lambda kind: devices.claim(kind).__enter__()):
-        with pytest.raises(InputError) as error:
+        with pytest.raises(InputError, match=naming("device", repr(kind), "'cpu'", "'cuda'", "'cuda:0'")):
             function(kind)
-        assert str(error.value) == (
-            f"device is {kind!r}; it must be 'cpu', 'cuda' (all GPUs) or one GPU such as 'cuda:0'"
-        )
 
 
 @pytest.mark.parametrize("function", [devices.available_devices, lambda kind: devices.claim(kind).__enter__()])
 def test_an_absent_gpu_is_an_error_that_says_what_there_is(monkeypatch, function):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     fake_torch(monkeypatch, 0)
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match=naming("'cuda'", "torch 9.9", "CUDA 13.2", "nvidia-smi", "--device cpu")):
         function("cuda")
-    assert str(error.value) == (
-        "device 'cuda' was asked for, but torch sees no GPU (torch 9.9, built for CUDA 13.2; `nvidia-smi` shows what "
-        "the driver sees); --device cpu needs none"
-    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     fake_torch(monkeypatch, 0, cuda=None)
-    with pytest.raises(InputError, match="built without CUDA, CUDA_VISIBLE_DEVICES is ''; "):
+    with pytest.raises(InputError, match=naming("without CUDA", "CUDA_VISIBLE_DEVICES", "''")):
         function("cuda:0")
     # A driver that is too old: torch counts the GPU, and cannot use it.
     fake_torch(monkeypatch, 1, usable=False)
-    with pytest.raises(InputError, match="torch sees no GPU"):
+    with pytest.raises(InputError, match=naming("'cuda'", "torch 9.9")):
         function("cuda")
     fake_torch(monkeypatch, 2)
-    with pytest.raises(
-        ValueError, match=r"'cuda:2' was .* sees only cuda:0 \(Model 0\), cuda:1 \(Model 1\); --device cpu"
-    ):
+    with pytest.raises(InputError, match=naming("'cuda:2'", "cuda:0 (Model 0)", "cuda:1 (Model 1)", "--device cpu")):
         function("cuda:2")
 
 
 def test_what_torch_itself_says():
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match=f"torch sees no GPU \\(torch {torch.__version__.split('+')[0]}"):
+        with pytest.raises(InputError, match=naming(torch.__version__)):
             devices.available_devices("cuda")
         return
     gpus = devices._visible_gpus()
@@ -220,9 +213,8 @@ def test_a_long_wait_is_told_once(two_gpus, monkeypatch, tmp_path):
         monkeypatch.setattr(devices.time, "sleep", nap)
         with pytest.warns(UserWarning) as told, pytest.raises(KeyboardInterrupt), devices.claim("cuda", tmp_path):
             pass
-    assert [str(warning.message) for warning in told] == [
-        f"cuda:0, cuda:1: in use by other jobs (locks in {tmp_path}); waiting until one is free"
-    ]
+    [message] = [str(warning.message) for warning in told]
+    assert re.search(naming("cuda:0", "cuda:1", tmp_path), message)
     assert told[0].filename == __file__
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from mean_model import MeanModel
+from messages import naming
 from small_gears import COMBINATIONS, SINGLES, screen
 
 import diversity_by_design as dbd
 from diversity_by_design.errors import InputError
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs
 from diversity_by_design.models.storage import read_arrays, write_arrays
+from diversity_by_design.predictions import Prediction, read_predictions
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.executors import executor
 
@@ -50,7 +52,7 @@ def test_a_model_from_outside_is_fitted_predicts_is_saved_and_loaded(row, cells,
     loaded = dbd.models.load(tmp_path / "model.safetensors")
     assert isinstance(loaded, MeanModel)
     pd.testing.assert_frame_equal(loaded.predict(SINGLES), fitted.predict(SINGLES))
-    with pytest.raises(InputError, match=r"conditions: 1 .* more than once: A\+B"):
+    with pytest.raises(InputError, match=naming("conditions", 1, "A+B")):
         fitted.predict(["A+B", "B+A"])
 
 
@@ -59,8 +61,8 @@ def test_it_runs_as_jobs_here_and_in_other_processes(workers, cells, splits, tmp
     path = tmp_path / "processed.h5ad"
     cells.write_h5ad(path)
     setting = JobSetting(
-        data=path, checksum=sha256(path), splits=splits, graphs=({}, {}), options={}, folder=tmp_path, device="cpu",
-        threads=1, tensorboard=False, code="",
+        data=path, checksum=sha256(path), splits=splits, graphs=({}, {}), options={}, folder=tmp_path,
+        models=tmp_path / "models", device="cpu", threads=1, tensorboard=False, code="",
     )  # fmt: skip
     jobs = [Job(dbd.models.Model("mean_model", "Mean", "mean_model:MeanModel"), None, half, 0) for half in (0, 1)]
     with executor(workers) as where:
@@ -73,11 +75,30 @@ def test_it_runs_as_jobs_here_and_in_other_processes(workers, cells, splits, tmp
         assert (tmp_path / "models" / f"{job.name}.safetensors").exists()
 
 
+def test_it_is_scored_and_reported(row, cells, splits, tmp_path):
+    """As a file of predictions under its name, and as the fitted model itself; both ways give the same scores."""
+    split, statistics = splits[0], dbd.PerturbationStatistics.from_anndata(cells)
+    fitted = dbd.models.fit("mean_model", cells, split)
+    test = split.labels("test")
+    Prediction(
+        model=fitted.name, loss=row.loss, seed=0, task=split.task, run="", dataset_checksum="ab",
+        expression=fitted.predict(test), half=np.zeros(len(test)),
+    ).write(tmp_path)  # fmt: skip
+    (prediction,) = read_predictions(tmp_path, statistics, "ab")
+    truth = dbd.Truth.from_anndata(cells, train=split.labels("train"), halvings=2, seed=0)
+    card = dbd.score(truth, {prediction.predictor: prediction.expression, "fitted": fitted}, metrics=["mse"])
+    assert card.models == ["mean_model", "fitted"]
+    scores = card.table[card.table["perturbation"].isin(test)].pivot_table("value", "perturbation", "predictor")
+    np.testing.assert_allclose(scores["mean_model"], scores["fitted"], rtol=1e-6)
+    card.to_html(tmp_path / "card.html")
+    assert "<td>mean_model</td>" in (tmp_path / "card.html").read_text()
+
+
 def test_a_row_need_not_be_registered(cells, splits, tmp_path):
     row = dbd.models.Model("mean_model", "Mean", MeanModel)
     fitted = dbd.models.fit(row, cells, splits[0])
     fitted.save(tmp_path / "model")
-    with pytest.raises(InputError, match="no model is called 'mean_model'.* gears"):
+    with pytest.raises(InputError, match=naming("'mean_model'", "gears")):
         dbd.models.load(tmp_path / "model")
 
 
@@ -85,60 +106,60 @@ def test_what_a_model_cannot_do_is_said(cells, splits):
     row = dbd.models.Model("mean_model", "Mean", MeanModel)
     unseen = dbd.models.make_splits("unseen", SINGLES, seed=0)[0]
     assert row.reason_against(splits[0], {}) is None and row.reason_against(unseen, {}) is None
-    for changes, split, message in (
-        ({"together": 1}, splits[0], r"Mean is for at most 1 gene.*P00\+P01"),
-        ({"unseen": False}, unseen, r"P\d\d.*in no training perturbation; Mean predicts no unseen genes$"),
-        ({"unseen": "graph"}, unseen, "Mean predicts no unseen genes without graph="),
+    for changes, split, said in (
+        ({"together": 1}, splits[0], ("Mean", 1, "P00+P01")),
+        ({"unseen": False}, unseen, ("Mean", *unseen.labels("test")[:1])),
+        ({"unseen": "graph"}, unseen, ("Mean", "graph=")),
     ):
         limited = replace(row, **changes)
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=naming(*said)):
             dbd.models.fit(limited, cells, split)
         assert limited.reason_against(split, {"graph": "one"}) is None or changes.get("unseen") != "graph"
     assert replace(row, unseen=False).reason_against(splits[0], {}) is None
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "said"),
     [
-        ({"packages": ("no_such_package",)}, r"Mean needs packages .*no_such_package.*pip install"),
-        ({"implementation": "mean_model:Median"}, "model 'mean_model': no class 'mean_model:Median'"),
-        ({"implementation": "no_such_module:Model"}, "no class 'no_such_module:Model'"),
-        ({"implementation": "mean_model"}, "is no subclass of FittedModel"),
-        ({"implementation": "small_gears:screen"}, "is no subclass of FittedModel"),
-        ({"name": "other"}, "is no subclass of FittedModel with this name"),
+        ({"packages": ("no_such_package",)}, ("Mean", "no_such_package", "pip install")),
+        ({"implementation": "mean_model:Median"}, ("'mean_model'", "'mean_model:Median'")),
+        ({"implementation": "no_such_module:Model"}, ("'mean_model'", "'no_such_module:Model'")),
+        ({"implementation": "mean_model"}, ("'mean_model'", "FittedModel")),
+        ({"implementation": "small_gears:screen"}, ("'mean_model'", "FittedModel")),
+        ({"name": "other"}, ("'other'", "FittedModel")),
     ],
 )
-def test_rows_that_lead_nowhere(changes, message, cells, splits):
+def test_rows_that_lead_nowhere(changes, said, cells, splits):
     row = replace(dbd.models.Model("mean_model", "Mean", "mean_model:MeanModel"), **changes)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=naming(*said)):
         dbd.models.fit(row, cells, splits[0])
 
 
 def test_arguments_of_another_kind_are_explained(cells, splits):
     row = dbd.models.Model("mean_model", "Mean", MeanModel)
-    for arguments, options, message in (
-        (("gear", cells, splits[0]), {}, "no model is called 'gear' .did you mean 'gears'"),
-        ((MeanModel, cells, splits[0]), {}, "is no model; give a name .gears.* or a Model"),
-        ((row, cells, splits), {}, "split is a tuple; expected a Split"),
-        ((row, cells, splits[0]), {"loss": "mse"}, "loss is 'mse', but Mean has no choice of losses"),
-        ((row, cells, splits[0]), {"loss": 0.5}, "loss is a float; expected the name of one"),
-        ((row, cells, splits[0]), {"perturbation": "guide"}, "no column 'guide'"),
-        ((row, cells, splits[0]), {"control": "NT"}, "control label 'NT'"),
-        ((row, cells[cells.obs["condition"] != SINGLES[0]].copy(), splits[0]), {}, f"no cells of {SINGLES[0]}"),
+    for arguments, options, said in (
+        (("gear", cells, splits[0]), {}, ("'gear'", "'gears'")),
+        ((MeanModel, cells, splits[0]), {}, ("MeanModel", "gears", "Model")),
+        ((row, cells, splits), {}, ("split", "tuple", "Split")),
+        ((row, cells, splits[0]), {"loss": "mse"}, ("loss", "'mse'", "Mean")),
+        ((row, cells, splits[0]), {"loss": 0.5}, ("loss", "float")),
+        ((row, cells, splits[0]), {"perturbation": "guide"}, ("'guide'", "condition")),
+        ((row, cells, splits[0]), {"control": "NT"}, ("'NT'", "control")),
+        ((row, cells[cells.obs["condition"] != SINGLES[0]].copy(), splits[0]), {}, ("'condition'", SINGLES[0])),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=naming(*said)):
             dbd.models.fit(*arguments, **options)
 
 
 def test_what_is_no_model_is_not_loaded(tmp_path):
     for name, content in (("text", b"nothing"), ("empty", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name} is no model or checkpoint"):
+        with pytest.raises(InputError, match=naming(tmp_path / name)):
             dbd.models.load(tmp_path / name)
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match=naming(tmp_path / "none")):
         dbd.models.load(tmp_path / "none")
     write_arrays(tmp_path / "checkpoint", {}, {"of": {}})
-    with pytest.raises(InputError, match="checkpoint holds no fitted model"):
+    with pytest.raises(InputError, match=naming(tmp_path / "checkpoint")):
         dbd.models.load(tmp_path / "checkpoint")
 
 
@@ -173,5 +194,5 @@ def test_every_name_exists():
         assert all(getattr(module, name) is not None for name in module.__all__)
         assert dir(module) == sorted(module.__all__)
     assert dbd.losses.WMSELoss is dbd.gears.WMSELoss is dbd.models.losses.WMSELoss
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=naming("'nothing'")):
         _ = dbd.models.nothing

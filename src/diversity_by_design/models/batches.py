@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor
@@ -40,15 +41,7 @@ class Batch(NamedTuple):
 
 
 class ExpressionRows:
-    """Rows of a CSR matrix on a device, made dense a few at a time.
-
-    On the CPU the tensors share the matrix's memory.
-
-    Parameters
-    ----------
-    matrix : CSR matrix (cells, genes)
-    device : str or torch.device
-    """
+    """Rows of a CSR matrix (cells, genes) on a device, made dense a few at a time; on the CPU they share its memory."""
 
     def __init__(self, matrix: sparse.csr_matrix, device: str | torch.device = "cpu") -> None:
         self.n_genes = matrix.shape[1]
@@ -73,16 +66,9 @@ class ExpressionRows:
 
 
 class TrainingSet(ABC):
-    """A training set in batches, in an order that depends on the seed and the epoch only.
+    """`size` cells or perturbations in batches, in an order that depends on the seed and the epoch only.
 
     An epoch has everything once per pass, each pass in an order of its own, without an incomplete last batch.
-
-    Parameters
-    ----------
-    size : int
-        Cells, or perturbations.
-    batch_size, passes, seed : int
-        See `TrainingOptions`.
     """
 
     def __init__(self, size: int, *, batch_size: int, passes: int, seed: int) -> None:
@@ -108,21 +94,8 @@ class TrainingSet(ABC):
 class SingleCells(TrainingSet):
     """Cells, each with a control cell that was drawn for it.
 
-    Parameters
-    ----------
-    expression : ExpressionRows
-        Of all cells.
-    labels : int array (cells,)
-        Number of each cell's label; -1 for a cell that is not trained on.
-    control : int
-        Number of the label of control cells. They are trained on too, each its own control, as in cell-gears.
-    batch_size, passes, training_cells, seed
-        See `TrainingOptions`.
-
-    Raises
-    ------
-    InputError
-        There are fewer cells than a batch has.
+    `labels` (cells,) are numbers, -1 for a cell that is not trained on; that of control is `control`. Control cells are
+    trained on too, each its own control, as in cell-gears.
     """
 
     def __init__(
@@ -154,18 +127,11 @@ class SingleCells(TrainingSet):
 
 
 class Pseudobulk(TrainingSet):
-    """Means of perturbations instead of cells.
+    """Means (labels, genes) of perturbations instead of cells, that of control in the last row.
 
     The model predicts control expression plus what depends on the perturbation only. The gradient of a squared error
     therefore depends on the cells only through their mean: these batches have the gradients of batches with all cells
     of their perturbations.
-
-    Parameters
-    ----------
-    means : float tensor (labels, genes)
-        Mean expression, that of control in the last row.
-    batch_size, passes, seed : int
-        See `TrainingOptions`; a batch has no more than all perturbations.
     """
 
     def __init__(self, means: Tensor, *, batch_size: int, passes: int, seed: int) -> None:
@@ -180,9 +146,7 @@ class Pseudobulk(TrainingSet):
 
 def _chosen(labels: IntArray, most: int | None, seed: int) -> IntArray:
     """Rows of the cells to train on, at most so many of a label, in ascending order."""
-    # Cells in random order by label; the place of each among those of its label.
-    order = np.random.default_rng([_CELLS, seed]).permutation(np.flatnonzero(labels >= 0))
-    order = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels[order])
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(order if most is None else order[place < most])
+    rows = np.random.default_rng([_CELLS, seed]).permutation(np.flatnonzero(labels >= 0))
+    if most is not None:
+        rows = rows[pd.Series(rows).groupby(labels[rows]).cumcount().to_numpy() < most]
+    return np.sort(rows)

@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,20 +32,8 @@ class _Gpu:
 
 
 def available_devices(kind: str) -> list[str]:
-    """Devices of a kind that this process can use, by their names for torch; at least one.
+    """Devices of a kind, "cpu", "cuda" (all GPUs that torch sees) or "cuda:1", by their names for torch; at least one.
 
-    Parameters
-    ----------
-    kind : "cpu", "cuda" or "cuda:N"
-        With "cuda" all GPUs that torch sees, with "cuda:1" that one.
-
-    Raises
-    ------
-    InputError
-        There is no such kind, or torch does not see the GPU.
-
-    Examples
-    --------
     >>> available_devices("cpu")
     ['cpu']
     """
@@ -57,31 +45,9 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     """Have a device to oneself: of the GPUs of a kind, the first that is free, waiting until one is.
 
     Processes and threads of this machine that claim GPUs agree by locked files, one for each GPU. The lock ends with
-    the block or with the process, however that ends. Programs that do not ask this function are not noticed.
+    the block or with the process, however that ends. Programs that do not ask this function are not noticed. The lock
+    files are in `folder` (default: the machine's for temporary files). The CPU is shared, never waited for.
 
-    Parameters
-    ----------
-    kind : "cpu", "cuda" or "cuda:N"
-        As of `available_devices`. The CPU is shared, never waited for.
-    folder : path, optional
-        Of the lock files; the same for all who are to agree (default: the machine's folder for temporary files).
-
-    Yields
-    ------
-    str
-
-    Raises
-    ------
-    InputError
-        There is no such kind, or torch does not see the GPU.
-
-    Warns
-    -----
-    UserWarning
-        All GPUs are in use for more than ten seconds.
-
-    Examples
-    --------
     >>> with claim("cpu") as device:
     ...     device
     'cpu'
@@ -92,35 +58,31 @@ def claim(kind: str, folder: Path | str | None = None) -> Iterator[str]:
     gpus = _gpus(kind)
     from filelock import FileLock
 
-    folder = Path(tempfile.gettempdir() if folder is None else folder)
+    folder = Path(folder or tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     # Anybody on the machine may lock a GPU.
-    locks = [(gpu.device, FileLock(folder / f"diversity_by_design_gpu_{gpu.uuid}.lock", mode=0o666)) for gpu in gpus]
-    device, lock = _first_free(locks, folder)
+    locks = {gpu.device: FileLock(folder / f"diversity_by_design_gpu_{gpu.uuid}.lock", mode=0o666) for gpu in gpus}
+    device = _first_free(locks, folder)
     try:
         yield device
     finally:
-        lock.release()
+        locks[device].release()
 
 
-def _first_free(locks: list[tuple[str, FileLock]], folder: Path) -> tuple[str, FileLock]:
-    """First device whose lock can be had, and the lock, which is now held."""
+def _first_free(locks: dict[str, FileLock], folder: Path) -> str:
+    """First device whose lock can be had; it is now held."""
     from filelock import Timeout
 
     start, warned = time.monotonic(), False
     while True:
-        for device, lock in locks:
-            try:
+        for device, lock in locks.items():
+            with suppress(Timeout):
                 lock.acquire(blocking=False)
-                return device, lock
-            except Timeout:
-                continue
+                return device
         if not warned and time.monotonic() - start > PATIENCE:
             warned = True
             warnings.warn(
-                f"{', '.join(device for device, _ in locks)}: in use by other jobs (locks in {folder}); waiting until "
-                "one is free",
-                stacklevel=4,
+                f"{', '.join(locks)}: in use by other jobs (locks in {folder}); waiting until one is free", stacklevel=4
             )
         time.sleep(_PAUSE)
 

@@ -43,8 +43,6 @@ class Job:
     def name(self) -> str:
         """Name of the job's files.
 
-        Examples
-        --------
         >>> from diversity_by_design.models import MODELS
         >>> Job(MODELS["gears"], "wmse^0.5", 1, 0).name
         'gears_wmse-power0.5_half1_seed0'
@@ -59,45 +57,19 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class JobSetting:
-    """What all jobs share.
+    """What all jobs share."""
 
-    Attributes
-    ----------
-    data : Path
-        Prepared data set.
-    checksum : str
-        Of that file.
-    splits : pair of Split
-        Halves 0 and 1.
-    graphs : pair of mappings
-        Of either half: graphs that the models' `fit` takes, by the names of its options.
-    options : dict
-        Other options of the models' `fit`.
-    folder : Path
-        Checkpoints and logs go here.
-    models : Path
-        Trained models go here.
-    device : str
-        "cpu", "cuda" (any GPU that is free), or "cuda:1".
-    threads : int
-        Of torch, in a job on the CPU. The last digits of results depend on it.
-    tensorboard : bool
-        Whether to log for TensorBoard.
-    code : str
-        Hash of the program: models of another one are trained anew.
-    """
-
-    data: Path
-    checksum: str
-    splits: tuple[Split, Split]
-    graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]
-    options: Mapping[str, Any]
-    folder: Path
-    models: Path
-    device: str
-    threads: int
-    tensorboard: bool
-    code: str
+    data: Path  # the prepared data set
+    checksum: str  # of that file
+    splits: tuple[Split, Split]  # halves 0 and 1
+    graphs: tuple[Mapping[str, Graph], Mapping[str, Graph]]  # of either half, by the name of the option of `fit`
+    options: Mapping[str, Any]  # other options of the models' fit
+    folder: Path  # for checkpoints and logs
+    models: Path  # for trained models
+    device: str  # "cpu", "cuda" (any GPU that is free), or "cuda:1"
+    threads: int  # of torch, in a job on the CPU; the last digits of results depend on it
+    tensorboard: bool  # whether to log for TensorBoard
+    code: str  # hash of the program: models of another one are trained anew
 
     def identity(self, *halves: int) -> str:
         """Hash of all that decides the models of some halves, but for model, loss and seed."""
@@ -125,19 +97,7 @@ class JobResult:
 
 
 def run_job(numbered: tuple[int, Job], setting: JobSetting) -> JobResult:
-    """Fit the model of a job, or go on from its checkpoint, and predict the perturbations of its half.
-
-    Parameters
-    ----------
-    numbered : (int, Job)
-        The number is the line of the job's progress bar.
-    setting : JobSetting
-
-    Raises
-    ------
-    InputError
-        The data set is another one by now.
-    """
+    """Fit a job's model, or go on from its checkpoint, and predict what its half tests; it has a line for its bar."""
     from diversity_by_design.datasets.expression import read_expression
 
     checksum = sha256(setting.data)

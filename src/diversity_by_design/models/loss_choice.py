@@ -28,26 +28,16 @@ ALLOWED = (
     "wmse^POWER and wmse_all_cells^POWER (weights raised to a power of 0 or more and scaled to sum to one again)",
 )
 
-_WITH_POWERS = ("wmse", "wmse_all_cells")
-
 # What the paper's scripts multiply squared scores by.
 _RELEASED_FACTOR = 100.0
 
 
 @dataclass(frozen=True)
 class LossChoice:
-    """A training loss by name; made by `LossChoice.parse`.
+    """A training loss by name; made by `LossChoice.parse`."""
 
-    Attributes
-    ----------
-    base : str
-        One of `LOSSES`.
-    power : float
-        What weights are raised to, see `powered`.
-    """
-
-    base: str
-    power: float = 1.0
+    base: str  # one of `LOSSES`
+    power: float = 1.0  # what weights are raised to, see `powered`
 
     @property
     def name(self) -> str:
@@ -58,13 +48,6 @@ class LossChoice:
     def parse(cls, name: str) -> LossChoice:
         """The loss of that name.
 
-        Raises
-        ------
-        InputError
-            There is none; the message lists those that there are.
-
-        Examples
-        --------
         >>> LossChoice.parse("wmse^0.50").name
         'wmse^0.5'
         """
@@ -73,7 +56,7 @@ class LossChoice:
             raise InputError(f"no loss called {name!r}; the losses are: {listed(ALLOWED)}")
         if power is None:
             return cls(base)
-        if base not in _WITH_POWERS:
+        if base not in ("wmse", "wmse_all_cells"):
             raise InputError(f"{name!r}: {base!r} has no powers; the losses are: {listed(ALLOWED)}")
         if not 0 <= power < np.inf:
             raise InputError(f"{name!r}: the power is {power}; expected a number of 0 or more, as in 'wmse^0.5'")
@@ -81,21 +64,10 @@ class LossChoice:
 
 
 def powered(weights: npt.ArrayLike, power: float) -> FloatArray:
-    """Weights raised to a power and scaled to sum to one again.
+    """Weights (labels, genes) or (genes,) raised to a power and scaled to sum to one again, NaN where they are NaN.
 
-    Parameters
-    ----------
-    weights : array (labels, genes) or (genes,)
-    power : float
-        0: equal weights, also for genes of weight zero; 1: the weights themselves; more: more weight for fewer genes.
+    Power 0 gives equal weights, also to genes of weight zero; more than 1, more weight to fewer genes.
 
-    Returns
-    -------
-    float64 array, of the shape of `weights`
-        A row with NaN stays undefined, whatever the power.
-
-    Examples
-    --------
     >>> powered([0.0, 0.2, 0.8], 0.5)
     array([0.        , 0.33333333, 0.66666667])
     >>> powered([0.0, 0.2, 0.3, 0.5], 0)
@@ -115,12 +87,6 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     They do not sum to one, as equation 8 has it: a perturbation counts the more, the more genes have a score near its
     largest.
 
-    Parameters
-    ----------
-    degs : as for `diversity_by_design.deg_weights`
-
-    Examples
-    --------
     >>> released_weights([[0.0, -1.0, 2.0, 2.0]])
     array([[ 0.  ,  6.25, 25.  , 25.  ]])
     """
@@ -131,33 +97,15 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
 def training_weights(
     choice: LossChoice, statistics: PerturbationStatistics, training_labels: Iterable[str]
 ) -> FloatArray:
-    """Weights that a model is trained with.
+    """Weights (training labels + 1, genes) that a model is trained with, in the order given, which changes no weight.
 
-    Parameters
-    ----------
-    choice : LossChoice
-        One with weights.
-    statistics : PerturbationStatistics
-        Of all cells. For "wmse" only the training perturbations are looked at, so that no test perturbation is part of
-        the "rest" that they are compared with.
-    training_labels : names
-        Training perturbations, at least two for scores against the rest.
-
-    Returns
-    -------
-    float64 array (training labels + 1, genes)
-        In the order given, whose choice changes no weight. The last row is that of control cells, which have no DEGs:
-        equal weights, 1 / genes.
-
-    Raises
-    ------
-    InputError
-        A perturbation is not in `statistics`. The loss has no weights, those of a perturbation are undefined, a label
-        occurs twice, or too few perturbations or cells are left for scores.
+    The last row is that of control cells, which have no DEGs: equal weights, 1 / genes. For "wmse" only the training
+    perturbations in `statistics`, at least two, are looked at, so that no test perturbation is part of the "rest" that
+    they are compared with.
     """
     if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
-    labels = label_index(training_labels, "training labels")
+    labels = label_index(training_labels, "training labels", statistics.control)
     # Sums are rounded in the order of the labels; sorted, they are the same for every order.
     training = statistics.select(labels=sorted(labels))
     degs = deg_scores(training if choice.base == "wmse" else statistics)
@@ -184,31 +132,18 @@ def build_loss(
 ) -> WMSELoss | GEARSLoss:
     """The loss as a torch module, whose labels are the training perturbations, in the order given, and control.
 
-    Parameters
-    ----------
-    choice : LossChoice
-    statistics : PerturbationStatistics
-        Of all cells, control among them. Nothing of test perturbations is looked at unless the choice says so.
-    training_labels : names
-    direction_lambda : float
-        Of `diversity_by_design.models.losses.GEARSLoss`.
-
-    Raises
-    ------
-    InputError
-        As `training_weights`; there are no control cells.
+    In `statistics`, which have control cells, nothing of test perturbations is looked at unless the choice says so.
     """
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 
     statistics.require_control()
-    index = label_index(training_labels, "training labels")
-    training = statistics.select(labels=index)
-    labels = [*index, str(statistics.control)]
+    training = statistics.select(labels=training_labels)
+    labels = [*training.labels, str(statistics.control)]
     n_genes = len(statistics.genes)
     if choice.base == "gears":
         is_expressed = np.vstack([training.sum > 0, np.ones(n_genes, bool)])
         return GEARSLoss(is_expressed, statistics.control_mean, labels, direction_lambda=direction_lambda)
     if choice.base == "mse":
         return WMSELoss.mse(n_genes, labels)
-    weights = training_weights(choice, statistics, index)
+    weights = training_weights(choice, statistics, training.labels)
     return WMSELoss(weights, labels, normalised=choice.base != "wmse_released")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from diversity_by_design.arrays import as_array
 from diversity_by_design.errors import InputError, listed, unique_names
 from diversity_by_design.labels import canonical, label_index
 
@@ -23,23 +24,17 @@ _WEIGHT_TOLERANCE = 1e-5
 class CellLoss(nn.Module):
     """A mean over cells of what a subclass makes of each cell, its target and the row of its perturbation.
 
-    Parameters
-    ----------
-    n_genes : int
-    n_rows : int or None
-        Rows of the table by perturbation; None if there is only one row, for all cells.
-    labels : pandas.Index, optional
-        Perturbations in canonical form, in the order of the rows.
+    The table by perturbation has `n_rows` rows, or only one for all cells if this is None; `labels` name the rows, in
+    canonical form.
     """
 
     def __init__(self, n_genes: int, n_rows: int | None, labels: pd.Index | None) -> None:
         super().__init__()
-        self.n_genes = n_genes
-        self.n_rows = n_rows
+        self.n_genes, self.n_rows = n_genes, n_rows
         self.labels: tuple[str, ...] | None = None if labels is None else tuple(labels)
         self._row_of = {label: row for row, label in enumerate(self.labels or ())}
-        if self.labels is not None and n_rows is not None and len(self.labels) != n_rows:
-            raise InputError(f"{len(self.labels)} labels for {n_rows} rows; expected one label for each row")
+        if labels is not None and n_rows not in (None, len(labels)):
+            raise InputError(f"{len(labels)} labels for {n_rows} rows; expected one label for each row")
 
     def rows(self, names: Iterable[str]) -> Tensor:
         """Rows of perturbations, as `forward` takes them: a LongTensor (names,), on the device of the loss.
@@ -100,7 +95,10 @@ class CellLoss(nn.Module):
                 f"made for {self.n_genes} genes"
             )
         rows = None if self.n_rows is None else self._checked_rows(labels, prediction.shape[0], self.n_rows)
-        per_cell = self.per_cell(_at_least_float32(prediction), _at_least_float32(target), rows)
+        prediction, target = (
+            values.to(torch.promote_types(values.dtype, torch.float32)) for values in (prediction, target)
+        )
+        per_cell = self.per_cell(prediction, target, rows)
         return per_cell.mean() if reduction == "mean" else per_cell
 
     def per_cell(self, prediction: Tensor, target: Tensor, rows: Tensor | None) -> Tensor:
@@ -116,15 +114,19 @@ class CellLoss(nn.Module):
         if rows.dtype not in (torch.int64, torch.int32):
             raise InputError(f"labels are {rows.dtype}; expected rows as whole numbers (torch.long), or names")
         # On a GPU the comparison would wait for all that is queued there; compiled code cannot raise.
-        if (
-            not torch.compiler.is_compiling()
-            and rows.device.type == "cpu"
-            and not 0 <= rows.min() <= rows.max() < n_rows
-        ):
+        unchecked = torch.compiler.is_compiling() or rows.device.type != "cpu"
+        if not unchecked and not 0 <= rows.min() <= rows.max() < n_rows:
             raise InputError(
                 f"labels are rows {int(rows.min())} to {int(rows.max())}; the loss has rows 0 to {n_rows - 1}"
             )
         return rows
+
+    def _named(self, chosen: Tensor) -> str:
+        """The chosen rows by name, or by number where there are no names."""
+        if self.n_rows is None:
+            return "all cells"
+        rows: list[int] = chosen.nonzero().flatten().tolist()
+        return listed(self.labels[row] if self.labels else f"row {row}" for row in rows)
 
 
 class WMSELoss(CellLoss):
@@ -167,13 +169,29 @@ class WMSELoss(CellLoss):
     def __init__(
         self, weights: npt.ArrayLike | Tensor, labels: Iterable[str] | None = None, *, normalised: bool = True
     ) -> None:
-        values, index = _rows_of(weights, labels, "weights")
-        table = _copied(values, torch.float64)
+        values, index = _table(weights, labels, "weights")
+        table = _numbers(values, "weights")
         if table.ndim not in (1, 2) or 0 in table.shape:
             raise InputError(f"weights have shape {tuple(table.shape)}; expected (labels, genes) or (genes,)")
         super().__init__(table.shape[-1], table.shape[0] if table.ndim == 2 else None, index)
-        self._check(table, normalised)
         self.register_buffer("weights", table.float(), persistent=False)
+        table = torch.atleast_2d(table)
+        undefined = table.isnan().any(dim=1)
+        if undefined.any():
+            raise InputError(
+                f"the weights of {self._named(undefined)} are undefined (NaN); leave these perturbations out, or "
+                f"give them equal weights explicitly: weights[row] = 1 / {self.n_genes}"
+            )
+        wrong = (~table.isfinite() | (table < 0)).any(dim=1)
+        if wrong.any():
+            raise InputError(f"weights must be finite and not negative; those of {self._named(wrong)} are not")
+        totals = table.sum(dim=1)
+        wrong = (totals - 1.0).abs() > _WEIGHT_TOLERANCE
+        if normalised and wrong.any():
+            raise InputError(
+                f"weights must sum to one for each perturbation; those of {self._named(wrong)} do not (the first to "
+                f"{float(totals[wrong][0]):g}): divide each row by its sum, or say normalised=False if this is meant"
+            )
 
     @classmethod
     def mse(cls, n_genes: int, labels: Iterable[str] | None = None) -> WMSELoss:
@@ -197,28 +215,6 @@ class WMSELoss(CellLoss):
         # Unlike an index in brackets, index_select takes no negative row for one from the end.
         weights = self.weights if rows is None else self.weights.index_select(0, rows)
         return (weights * (prediction - target).square()).sum(dim=1)
-
-    def _check(self, table: Tensor, normalised: bool) -> None:
-        table = torch.atleast_2d(table)
-        undefined = table.isnan().any(dim=1)
-        if undefined.any():
-            raise InputError(
-                f"the weights of {self._named(undefined)} are undefined (NaN); leave these perturbations out, or "
-                f"give them equal weights explicitly: weights[row] = 1 / {self.n_genes}"
-            )
-        wrong = (~table.isfinite() | (table < 0)).any(dim=1)
-        if wrong.any():
-            raise InputError(f"weights must be finite and not negative; those of {self._named(wrong)} are not")
-        totals = table.sum(dim=1)
-        wrong = (totals - 1.0).abs() > _WEIGHT_TOLERANCE
-        if normalised and wrong.any():
-            raise InputError(
-                f"weights must sum to one for each perturbation; those of {self._named(wrong)} do not (the first to "
-                f"{float(totals[wrong][0]):g}): divide each row by its sum, or say normalised=False if this is meant"
-            )
-
-    def _named(self, chosen: Tensor) -> str:
-        return "all cells" if self.n_rows is None else _named(chosen, self.labels)
 
 
 class GEARSLoss(CellLoss):
@@ -267,16 +263,16 @@ class GEARSLoss(CellLoss):
         direction_lambda: float = 0.1,
     ) -> None:
         if isinstance(control_mean, pd.Series) and isinstance(is_expressed, pd.DataFrame):
-            control_mean = _found(control_mean, is_expressed.columns, control_mean.index, "control_mean")
-        values, index = _rows_of(is_expressed, labels, "is_expressed")
-        expressed = _copied(values)
+            control_mean = _by_name(control_mean, is_expressed.columns, control_mean.index, "control_mean")
+        values, index = _table(is_expressed, labels, "is_expressed")
+        expressed = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
         if expressed.dtype != torch.bool or expressed.ndim != 2 or 0 in expressed.shape:
             raise InputError(
                 f"is_expressed has shape {tuple(expressed.shape)} and type {expressed.dtype}; expected torch.bool "
                 "(labels, genes)"
             )
         super().__init__(expressed.shape[1], expressed.shape[0], index)
-        control = _copied(control_mean, torch.float32)
+        control = _numbers(control_mean, "control_mean").float()
         if control.shape != (self.n_genes,) or not control.isfinite().all():
             raise InputError(
                 f"control_mean has shape {tuple(control.shape)} and {int((~control.isfinite()).sum())} value(s) that "
@@ -285,7 +281,7 @@ class GEARSLoss(CellLoss):
         silent = ~expressed.any(dim=1)
         if silent.any():
             raise InputError(
-                f"{_named(silent, self.labels)}: no gene is expressed in any cell, so nothing is left of the loss; "
+                f"{self._named(silent)}: no gene is expressed in any cell, so nothing is left of the loss; "
                 "leave these perturbations out"
             )
         if not 0 <= direction_lambda < float("inf"):
@@ -309,18 +305,16 @@ class GEARSLoss(CellLoss):
         return mean * (rows.shape[0] / (n_cells.index_select(0, rows) * n_perturbations))
 
 
-def _rows_of(
-    table: npt.ArrayLike | Tensor | pd.DataFrame, labels: Iterable[str] | None, what: str
-) -> tuple[npt.ArrayLike | Tensor, pd.Index | None]:
-    """Values with a row for each label, by name if the table has names, and the labels."""
+def _table(values: Any, labels: Iterable[str] | None, what: str) -> tuple[Any, pd.Index | None]:
+    """Values with a row for each label, by name if they are a DataFrame, and the labels."""
     index = None if labels is None else label_index(labels, "labels")
-    if not isinstance(table, pd.DataFrame):
-        return table, index
-    rows = label_index(table.index, what)
-    return (table.to_numpy(), rows) if index is None else (_found(table, index, rows, what), index)
+    if not isinstance(values, pd.DataFrame):
+        return values, index
+    rows = label_index(values.index, what)
+    return (values, rows) if index is None else (_by_name(values, index, rows, what), index)
 
 
-def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
+def _by_name(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, what: str) -> npt.NDArray:
     """Rows of a table by name, `rows` being what they are called."""
     unique_names(rows, "row", what)
     missing = names.difference(rows)
@@ -329,20 +323,7 @@ def _found(table: pd.DataFrame | pd.Series, names: pd.Index, rows: pd.Index, wha
     return table.to_numpy()[rows.get_indexer(names)]
 
 
-def _copied(values: npt.ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of its own, so that a later change of what it was made from does not reach the loss."""
-    return (
-        values.detach().clone().to(dtype)
-        if isinstance(values, Tensor)
-        else torch.tensor(np.asarray(values), dtype=dtype)
-    )
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _named(chosen: Tensor, labels: Sequence[str] | None) -> str:
-    """The chosen rows by name, or by number where there are no names."""
-    rows: list[int] = chosen.nonzero().flatten().tolist()
-    return listed([f"row {row}" if labels is None else labels[row] for row in rows])
+def _numbers(values: Any, name: str) -> Tensor:
+    """A float64 tensor of its own, so that a later change of what it was made from does not reach the loss."""
+    device = values.device if isinstance(values, Tensor) else None
+    return torch.tensor(as_array(values, name, infinite=True), device=device)

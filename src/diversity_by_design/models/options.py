@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.models.loss_choice import LossChoice
 
 
@@ -17,7 +17,7 @@ class TrainingOptions:
     Attributes
     ----------
     loss : str
-        See `LossChoice.parse`.
+        "mse", "wmse" and others, with the power of weights if any, as in "wmse^0.5".
     epochs, batch_size, seed : int
     learning_rate, weight_decay : float
         Of Adam.
@@ -50,18 +50,23 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         LossChoice.parse(self.loss)
-        self.require_at_least(epochs=1, batch_size=2, weight_decay=0, passes=1, seed=0)
-        if self.training_cells is not None and self.training_cells < 1:
-            raise InputError(f"training_cells is {self.training_cells}; at least 1 is needed, or None for all")
-        for name in ("learning_rate", "learning_rate_decay", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be positive")
+        self.require_whole(epochs=1, batch_size=2, passes=1, seed=0)
+        if self.training_cells is not None:
+            self.require_whole(training_cells=1)
+        self.require_positive("learning_rate", "learning_rate_decay", "clip")
+        self.require_positive("weight_decay", or_zero=True)
 
-    def require_at_least(self, **least: float) -> None:
-        """Raise InputError unless options are so large."""
+    def require_whole(self, **least: int) -> None:
+        """Raise InputError unless options are whole numbers, of NumPy or not, and so large."""
         for name, bound in least.items():
-            if not getattr(self, name) >= bound:
-                raise InputError(f"{name} is {getattr(self, name)}; at least {bound} is needed")
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, bound))
+
+    def require_positive(self, *names: str, or_zero: bool = False) -> None:
+        """Raise InputError unless options are greater than zero."""
+        for name in names:
+            value = getattr(self, name)
+            if not (value > 0 or (or_zero and value == 0)):
+                raise InputError(f"{name} is {value}; it must be greater than 0{', or 0' if or_zero else ''}")
 
     @classmethod
     def given(cls, **options: Any) -> Self:

@@ -88,18 +88,14 @@ class FittedModel(ABC):
         ----------
         cells : Cells
             All cells, also of perturbations that must not be looked at.
-        split : Split
+        split, checkpoint, progress, **options
+            As given there.
         loss : str or None
             None for a model that has no choice of losses.
         seed : int
             All that is drawn depends on it alone.
         device : str
             For torch, such as "cpu" or "cuda:0".
-        checkpoint : Path or None
-            File that a long training writes, and goes on from if it is there.
-        progress : Progress
-        **options
-            The model's own.
         """
 
     @abstractmethod
@@ -174,24 +170,18 @@ class Model:
     packages: tuple[str, ...] = ()
 
     def resolved(self) -> type[FittedModel]:
-        """The class.
-
-        Raises
-        ------
-        InputError
-            A package is not installed, or there is no such class, or it is no model of this name.
-        """
+        """The class; InputError if a package is missing, there is no such class, or it is no model of this name."""
         self.require_packages()
-        found: Any = self.implementation
-        if isinstance(found, str):
+        model: Any = self.implementation
+        if isinstance(model, str):
             try:
-                found = resolve_name(found)
+                model = resolve_name(model)
             except (ImportError, AttributeError, ValueError) as error:
                 raise InputError(f"model {self.name!r}: no class {self.implementation!r} ({error})") from error
-        a_model = isinstance(found, type) and issubclass(found, FittedModel)
-        if not a_model or getattr(found, "name", None) != self.name:
-            raise InputError(f"model {self.name!r}: {found!r} is no subclass of FittedModel with this name")
-        return found
+        is_model = isinstance(model, type) and issubclass(model, FittedModel)
+        if not is_model or getattr(model, "name", None) != self.name:
+            raise InputError(f"model {self.name!r}: {model!r} is no subclass of FittedModel with this name")
+        return model
 
     def require_packages(self) -> None:
         """Raise InputError, saying how to install them, unless the packages are there."""

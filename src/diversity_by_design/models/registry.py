@@ -59,7 +59,8 @@ def fit(
     split : Split
         From `make_splits`.
     loss : str, optional
-        "mse", "wmse", "gears" and others, see `LossChoice.parse` (default: the model's).
+        "gears" (GEARS' own), "mse", "wmse", "wmse_all_cells", "wmse_released", or "wmse^0.5" for weights to a power
+        (default: the model's).
     seed : int
     device : str
         "cpu", "cuda" or "cuda:1".
@@ -93,8 +94,7 @@ def fit(
     reason = row.reason_against(split, options)
     if reason:
         raise InputError(reason)
-    implementation = row.resolved()
-    return implementation.fit(
+    return row.resolved().fit(
         Cells.of(adata, split, perturbation=perturbation, control=control),
         split,
         loss=loss or row.loss,
@@ -117,17 +117,9 @@ def load(path: Path | str, device: str = "cpu") -> FittedModel:
     arrays, about = read_arrays(Path(path))
     if "model" not in about:
         raise InputError(f"{path} holds no fitted model (a checkpoint of a training, perhaps); expected a saved one")
-    shared = about["shared"]
-    return (
-        MODELS[about["model"]]
-        .resolved()
-        .from_state(
-            arrays,
-            about["values"],
-            device=available_devices(device)[0],
-            genes=pd.Index(shared["genes"]),
-            control=shared["control"],
-            history=pd.DataFrame(shared["history"]),
-            seconds=shared["seconds"],
-        )
-    )
+    shared = about["shared"] | {
+        "genes": pd.Index(about["shared"]["genes"]),
+        "history": pd.DataFrame(about["shared"]["history"]),
+    }
+    model = MODELS[about["model"]].resolved()
+    return model.from_state(arrays, about["values"], device=available_devices(device)[0], **shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -25,14 +25,7 @@ def check_choice(what: str, value: object, possible: Sequence[object]) -> None:
 
 
 def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
-    """Roles by task, half and seed, in the order of their first rows, of a CSV table with `COLUMNS` and perhaps others.
-
-    Raises
-    ------
-    InputError
-        A line has more or fewer fields than the first, or quotes do not match; a column is missing or occurs twice,
-        there are no rows, or a field is not among those possible.
-    """
+    """Roles by task, half and seed, in the order of first rows, of a CSV table with `COLUMNS` among its columns."""
     # Spreadsheets mark UTF-8 by three bytes at the start.
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = _lines(file)
@@ -46,7 +39,7 @@ def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
         twice = [column for column in COLUMNS if header.count(column) > 1]
         if twice:
             raise InputError(f"the table of splits has column {listed(twice)} more than once")
-        groups: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        rows: list[tuple[str, str, str, int, int]] = []
         for where, fields in lines:
             if len(fields) != len(header):
                 raise InputError(
@@ -57,17 +50,14 @@ def read_roles(path: Path) -> dict[tuple[str, int, int], pd.Series]:
                 raise InputError(f"{where}: perturbation is {label!r}; expected a label such as A, or A+B")
             check_choice(f"{where}: role of {label!r}", role, ROLES)
             check_choice(f"{where}: task of {label!r}", task, TASKS)
-            if half not in ("0", "1"):
-                raise InputError(f"{where}: half of {label!r} is {half!r}; it must be 0 or 1")
+            check_choice(f"{where}: half of {label!r}", half, ("0", "1"))
             if not (seed.isascii() and seed.isdigit()):
                 raise InputError(f"{where}: seed of {label!r} is {seed!r}; it must be a whole number, 0 or larger")
-            groups.setdefault((task, int(half), int(seed)), []).append((label, role))
-    if not groups:
+            rows.append((label, role, task, int(half), int(seed)))
+    if not rows:
         raise InputError("the table of splits has no rows; expected one for each perturbation")
-    return {
-        key: pd.Series([role for _, role in rows], index=[label for label, _ in rows], dtype=object)
-        for key, rows in groups.items()
-    }
+    splits: Any = pd.DataFrame(rows, columns=COLUMNS).groupby(["task", "half", "seed"], sort=False)
+    return {key: table.set_index("perturbation")["role"] for key, table in splits}
 
 
 def _lines(file: TextIO) -> Iterator[tuple[str, list[str]]]:

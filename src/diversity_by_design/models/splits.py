@@ -71,13 +71,7 @@ class Split:
         return f"split (task {self.task}, half {self.half}, seed {self.seed})"
 
     def labels(self, role: str) -> pd.Index:
-        """Perturbations of a role, sorted.
-
-        Raises
-        ------
-        InputError
-            There is no such role.
-        """
+        """Perturbations of a role, sorted; InputError if there is no such role."""
         check_choice("role", role, ROLES)
         return self.roles.index[self.roles == role]
 
@@ -132,8 +126,9 @@ def make_splits(
     """
     check_choice("task", task, (*TASKS, "auto"))
     _check_seed(seed)
-    names, genes = checked_labels(labels, "perturbations"), _gene_set(covered)
-    usable = [label for label in names if _is_covered(label, genes)]
+    names = checked_labels(labels, "perturbations")
+    genes = _genes(names if covered is None else covered)
+    usable = [label for label in names if genes.issuperset(parts(label))]
     if task == "auto":
         task = "combinations" if is_combination(usable).sum() >= _FEWEST else "unseen"
     combined = task == "combinations"
@@ -150,15 +145,13 @@ def make_splits(
     generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
     shuffled = [tested[position] for position in generator.permutation(len(tested))]
     middle = (len(shuffled) + 1) // 2
-    halves = (shuffled[:middle], shuffled[middle:])
-    splits = []
-    for half, (test, train) in enumerate((halves, halves[::-1])):
-        n_validation = max(1, (len(train) + 5) // 10)
-        dealt = dict.fromkeys(test, "test") | dict.fromkeys(train, "train")
-        dealt |= dict.fromkeys(train[:n_validation], "validation")
-        splits.append(Split(task, half, seed, pd.Series(others | dealt)))
-    check_no_leak(splits)
-    return splits[0], splits[1]
+
+    def split(half: int, test: list[str], train: list[str]) -> Split:
+        validation = train[: max(1, (len(train) + 5) // 10)]
+        roles = others | dict.fromkeys(test, "test") | dict.fromkeys(train, "train")
+        return Split(task, half, seed, pd.Series(roles | dict.fromkeys(validation, "validation")))
+
+    return split(0, shuffled[:middle], shuffled[middle:]), split(1, shuffled[middle:], shuffled[:middle])
 
 
 def check_no_leak(splits: Sequence[Split]) -> None:
@@ -217,8 +210,8 @@ def read_splits(path: Path | str) -> list[Split]:
     """
     path = Path(path)
     try:
-        found = [Split(*key, roles) for key, roles in read_roles(path).items()]
-        check_no_leak(found)
+        splits = [Split(*key, roles) for key, roles in read_roles(path).items()]
+        check_no_leak(splits)
     except FileNotFoundError:
         raise InputError(
             f"no file of splits at {path}; write_splits makes one, with columns {listed(COLUMNS)}"
@@ -227,41 +220,23 @@ def read_splits(path: Path | str) -> list[Split]:
         raise InputError(f"{path}: not UTF-8 text ({error}); save it as CSV in UTF-8") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    return found
+    return splits
 
 
 def read_halves(path: Path | str, labels: Iterable[str], covered: Iterable[str]) -> tuple[Split, Split]:
-    """Read both halves of a split of a data set's perturbations.
-
-    Parameters
-    ----------
-    path : path
-        See `read_splits`.
-    labels : iterable of str
-        Perturbations of the data, without control.
-    covered : iterable of str
-        Genes of the perturbation graph.
-
-    Raises
-    ------
-    InputError
-        There are not two halves of one task and seed, a perturbation is not in the data or has no role, or one with a
-        gene outside the graph is to be trained on or tested.
-    """
+    """Read both halves of a split of a data set's perturbations `labels`, the graph being of the genes `covered`."""
     splits = sorted(read_splits(path), key=lambda split: split.half)
     kinds = sorted({(split.task, split.seed) for split in splits})
     if [split.half for split in splits] != [0, 1] or len(kinds) > 1:
         raise InputError(f"{path}: holds {listed(splits)}; expected the halves 0 and 1 of one task and seed")
-    known, graph = label_index(labels, "perturbations"), _gene_set(covered)
+    present, genes = label_index(labels, "perturbations"), _genes(covered)
     for split in splits:
-        used = split.roles[split.roles.isin(["train", "validation", "test"])].index
+        used = split.roles.index[split.roles.isin(["train", "validation", "test"])]
+        outside = [label for label in used if not genes.issuperset(parts(label))]
         for wrong, what in (
-            (split.roles.index.difference(known), "not in the data; take out these rows"),
-            (known.difference(split.roles.index), "without a role; give them one, such as left_out"),
-            (
-                used[[not _is_covered(label, graph) for label in used]],
-                "of genes outside the graph: call these not_covered",
-            ),
+            (split.roles.index.difference(present), "not in the data; take out these rows"),
+            (present.difference(split.roles.index), "without a role; give them one, such as left_out"),
+            (outside, "of genes outside the graph: call these not_covered"),
         ):
             if len(wrong):
                 raise InputError(f"{path}, half {split.half}: {listed(wrong)}: {what}")
@@ -275,7 +250,7 @@ def _check(split: Split) -> None:
     _check_seed(split.seed)
     for label, role in split.roles.items():
         check_choice(f"{split}: role of {label!r}", role, ROLES)
-    counts = {role: len(split.labels(role)) for role in ROLES}
+    counts = split.roles.value_counts().reindex(ROLES, fill_value=0)
     for role in ("train", "validation", "test"):
         if not counts[role]:
             raise InputError(
@@ -291,15 +266,14 @@ def _check(split: Split) -> None:
                 "for training (the task 'unseen' tests singles)"
             )
         return
-    for role in ("train", "validation"):
-        seen = {gene: label for label in split.labels(role) for gene in parts(label)}
-        for label in tested:
-            for gene in parts(label):
-                if gene in seen:
-                    raise InputError(
-                        f"{split}: {label!r} is tested as unseen, but its gene {gene} is also in {seen[gene]!r}, whose "
-                        f"role is {role!r}; give the latter the role 'left_out'"
-                    )
+    seen = {gene: label for role in ("validation", "train") for label in split.labels(role) for gene in parts(label)}
+    for label in tested:
+        for gene in parts(label):
+            if gene in seen:
+                raise InputError(
+                    f"{split}: {label!r} is tested as unseen, but its gene {gene} is also in {seen[gene]!r}, whose "
+                    f"role is {split.roles[seen[gene]]!r}; give the latter the role 'left_out'"
+                )
 
 
 def _check_seed(seed: object) -> None:
@@ -307,11 +281,7 @@ def _check_seed(seed: object) -> None:
         raise InputError(f"seed is {seed!r}; it must be a whole number, 0 or larger")
 
 
-def _gene_set(covered: Iterable[str] | None) -> frozenset[str] | None:
+def _genes(covered: Iterable[str]) -> frozenset[str]:
     if isinstance(covered, str):
         raise InputError(f"covered is the text {covered!r}; expected a collection of genes")
-    return None if covered is None else frozenset(gene for label in covered for gene in parts(canonical(label)))
-
-
-def _is_covered(label: str, covered: frozenset[str] | None) -> bool:
-    return covered is None or covered.issuperset(parts(label))
+    return frozenset(gene for label in covered for gene in parts(canonical(label)))

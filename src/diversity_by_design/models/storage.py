@@ -21,35 +21,21 @@ _ABOUT, _CHECKSUM = "about", "checksum"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    arrays : mapping of name to array
-    about : mapping
-        Plain values (as JSON has them), which are written into the file's header.
-    """
+    """Write a safetensors file, whole or not at all, with plain values (as JSON has them) `about` it in its header."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     whole = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(whole, temporary, metadata={_ABOUT: json.dumps(dict(about)), _CHECKSUM: _checksum(whole)})
+            save_file(whole, temporary, metadata={_ABOUT: json.dumps(dict(about)), _CHECKSUM: _of_arrays(whole)})
         except SafetensorError as error:
             # It does not say which file, and is no OSError, such as for a full disk.
             raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays of a file of `write_arrays`, and what is known about them.
-
-    Raises
-    ------
-    InputError
-        There is no such file. It is not such a file.
-    """
+    """Arrays of a file of `write_arrays`, and what is known about them; InputError if it is none."""
     from safetensors import SafetensorError, safe_open
 
     if path.is_dir():
@@ -61,7 +47,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = json.loads(header[_ABOUT])
-            if header[_CHECKSUM] != _checksum(arrays):
+            if header[_CHECKSUM] != _of_arrays(arrays):
                 raise InputError("its content is not what was written")
     except (SafetensorError, KeyError, ValueError) as error:
         why = "it does not say what it is" if isinstance(error, KeyError) else error
@@ -69,9 +55,13 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
     return arrays, about
 
 
-def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+def checksum(*parts: bytes | npt.NDArray[Any]) -> str:
+    """SHA-256 of texts and arrays after each other."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(arrays[name].tobytes())
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.tobytes())
     return digest.hexdigest()
+
+
+def _of_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    return checksum(*(part for name in sorted(arrays) for part in (name.encode(), arrays[name])))

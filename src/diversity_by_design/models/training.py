@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +26,7 @@ from diversity_by_design.models.data import Cells
 from diversity_by_design.models.options import TrainingOptions
 from diversity_by_design.models.protocol import BARS, Progress
 from diversity_by_design.models.splits import Split
-from diversity_by_design.models.storage import Arrays, read_arrays, write_arrays
+from diversity_by_design.models.storage import Arrays, checksum, read_arrays, write_arrays
 from diversity_by_design.statistics import PerturbationStatistics
 
 # Steps between two looks at the loss, each of which a GPU must be waited for.
@@ -53,23 +52,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Perturbations on which a model is measured after each epoch.
+    """Perturbations on which a model is measured after each epoch."""
 
-    Attributes
-    ----------
-    name : str
-        Names the measurements: "train" or "validation".
-    predict : callable
-        Gives what the model predicts of `changes`, on the same device.
-    changes : float tensor (perturbations, genes)
-        True mean expression minus that of control cells.
-    top_degs : bool tensor (perturbations, genes)
-    """
-
-    name: str
-    predict: Callable[[], Tensor]
-    changes: Tensor
-    top_degs: Tensor
+    name: str  # of the measurements: "train" or "validation"
+    predict: Callable[[], Tensor]  # gives what the model predicts of `changes`, on the same device
+    changes: Tensor  # (perturbations, genes): true mean expression minus that of control cells
+    top_degs: Tensor  # bool (perturbations, genes)
 
     @classmethod
     def of(cls, name: str, statistics: PerturbationStatistics, predict: Callable[[], Tensor], device: str) -> Target:
@@ -93,75 +81,61 @@ def identity(
     names = [statistics.labels.tolist(), statistics.genes.tolist()]
     sums = [statistics.n_cells, statistics.sum, statistics.sum_sq, statistics.control_sum, statistics.control_sum_sq]
     shared = [Path(__file__).with_name(f"{name}.py") for name in ("batches", "loss_choice", "losses", "training")]
-    return {
-        "code": _hash(*(path.read_bytes() for path in sorted([*code, *shared]))),
-        "data": _hash(json.dumps(names).encode(), *sums),
-        "split": _hash(split.to_frame().to_csv(index=False).encode()),
-        "graphs": _hash(
+    hashes = {
+        "code": checksum(*(path.read_bytes() for path in sorted([*code, *shared]))),
+        "data": checksum(json.dumps(names).encode(), *sums),
+        "split": checksum(split.to_frame().to_csv(index=False).encode()),
+        "graphs": checksum(
             json.dumps([graph.nodes.tolist() for graph in graphs]).encode(),
             *(part for graph in graphs for part in (graph.source, graph.target, graph.weight)),
         ),
-        **options.plain(),
     }
+    return {name: value[:16] for name, value in hashes.items()} | options.plain()
 
 
-def _hash(*parts: bytes | np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:16]
-
-
-@dataclass(eq=False)
 class TrainingState:
-    """Where a training is.
+    """Where a training is; at first, before its first epoch."""
 
-    `best` is the model's state after the epoch with the least error, `best_error`, of the last target's top DEGs;
-    `history` has the measurements after each epoch, and `seconds` is what the epochs took.
-    """
-
-    model: nn.Module
-    optimiser: torch.optim.Adam
-    best: dict[str, Tensor]
-    best_error: float = math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @classmethod
-    def start(cls, model: nn.Module, options: TrainingOptions) -> TrainingState:
-        """Before the first epoch."""
-        optimiser = torch.optim.Adam(
+    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+        self.model, self.options = model, options
+        self.optimiser = torch.optim.Adam(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
-        return cls(model, optimiser, deepcopy(model.state_dict()))
+        # The model's state after the epoch with the least error of the last target's top DEGs.
+        self.best, self.best_error = deepcopy(model.state_dict()), math.inf
+        self.history: list[dict[str, float]] = []  # measurements after each epoch
+        self.seconds = 0.0  # what the epochs took
 
     def write(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
+        of_optimiser = self.optimiser.state_dict()["state"]
         states = {"model": self.model.state_dict(), "best": self.best}
-        for number, state in self.optimiser.state_dict()["state"].items():
-            states[f"optimiser.{number}"] = state
+        states |= {f"optimiser.{number}": state for number, state in of_optimiser.items()}
         progress = {"best_error": self.best_error, "history": self.history, "seconds": self.seconds}
-        write_arrays(path, to_arrays(states), {"of": dict(about), **progress})
+        write_arrays(path, to_arrays(states), {"of": about, **progress})
 
     def read(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Raises
-        ------
-        InputError
-            It is that of another training, or no checkpoint.
-        """
+        """Go on from a checkpoint, which must be of the training that is asked for."""
         arrays, progress = read_arrays(path)
         if "of" not in progress:
             raise InputError(f"{path} is no checkpoint of a training (a saved model, perhaps); choose another file")
-        _require_same(path, progress["of"], about)
+        there = progress["of"]
+        different = [
+            f"{name} is {there.get(name, 'unknown')!r} there and {about.get(name, 'unknown')!r} here"
+            for name in dict.fromkeys([*about, *there])
+            if there.get(name) != about.get(name)
+        ]
+        if different:
+            raise InputError(
+                f"{path} is the checkpoint of another training: {listed(different, 5)}; choose another file, or "
+                "remove it"
+            )
         self.model.load_state_dict(to_tensors(arrays, "model"))
         self.best = to_tensors(arrays, "best")
         numbers = {int(name.split(".")[1]) for name in arrays if name.startswith("optimiser.")}
         state = {number: to_tensors(arrays, f"optimiser.{number}") for number in sorted(numbers)}
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.best_error, self.history = progress["best_error"], progress["history"]
-        self.seconds = progress["seconds"]
+        self.best_error, self.history, self.seconds = (progress[key] for key in ("best_error", "history", "seconds"))
 
 
 def to_arrays(states: Mapping[str, Mapping[str, Tensor]]) -> Arrays:
@@ -179,19 +153,6 @@ def to_tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): torch.tensor(arrays[name]) for name in names}
 
 
-def _require_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise InputError, naming what differs, unless a checkpoint is of the training that is asked for."""
-    different = [
-        f"{name} is {found.get(name, 'unknown')!r} there and {expected.get(name, 'unknown')!r} here"
-        for name in dict.fromkeys([*expected, *found])
-        if found.get(name) != expected.get(name)
-    ]
-    if different:
-        raise InputError(
-            f"{path} is the checkpoint of another training: {listed(different, 5)}; choose another file, or remove it"
-        )
-
-
 def train(
     model: nn.Module,
     cell_losses: Callable[[Batch], Tensor],
@@ -204,58 +165,38 @@ def train(
     about: Mapping[str, Any] | None = None,
     progress: Progress = BARS,
 ) -> TrainingState:
-    """Train a model on the device it is on.
+    """Train a model on the device it is on; it ends with the last epoch's parameters, `best` has the best one's.
 
-    Parameters
-    ----------
-    model : module
-        Whatever it is, of which the loop uses the parameters and the state dict.
-    cell_losses : callable
-        Gives each cell's part of the loss (cells,) of a batch, as the model stands.
-    training_set : TrainingSet
-    labels : (labels,)
-        Names of the perturbations that the training set numbers, control among them.
-    targets : sequence of Target
-        The last decides which epoch is best.
-    options : TrainingOptions
-    checkpoint : Path, optional
-        Written after each epoch; an existing one is gone on from, to the same result as without interruption.
-    about : mapping, optional
-        What tells this training from others, see `identity`; a checkpoint must agree.
-    progress : Progress
-
-    Returns
-    -------
-    TrainingState
-        With the best epoch's parameters in `best`; the model itself has the last one's.
-
-    Raises
-    ------
-    InputError
-        The checkpoint is that of another training.
-    NotFiniteError
-        The loss became NaN or infinite; the checkpoint of the epoch before stays.
+    `cell_losses` gives each cell's part of the loss (cells,) of a batch, as the model stands; `labels` (labels,) are
+    those that the training set numbers, control among them; the last of `targets` decides which epoch is best.
+    `checkpoint` is written after each epoch. One that is there is gone on from, to the same result as without
+    interruption; it must agree with what tells this training from others, `about` (see `identity`).
     """
-    state = TrainingState.start(model, options)
-    about = dict(about or {})
+    state, about = TrainingState(model, options), dict(about or {})
     if checkpoint is not None and checkpoint.exists():
         state.read(checkpoint, about)
-    steps = training_set.n_batches
-    done = len(state.history)
-    with progress.bar(total=steps * options.epochs, initial=steps * done, unit="step") as shown:
+    steps, done = training_set.n_batches, len(state.history)
+    with progress.bar(total=steps * options.epochs, initial=steps * done, unit="step") as bar:
         for epoch in range(done, options.epochs):
             began = time.perf_counter()
-            for group in state.optimiser.param_groups:
-                group["lr"] = options.learning_rate * options.learning_rate_decay**epoch
-            losses = _epoch(state, cell_losses, training_set, labels, epoch, options.clip, checkpoint, progress, shown)
-            record = {"epoch": epoch + 1, "loss": float(np.mean(losses))}
-            for target in targets:
-                record |= target.measure()
-            _require_finite(record, checkpoint)
+            try:
+                losses = _epoch(state, cell_losses, training_set, labels, progress, bar)
+                record = {"epoch": epoch + 1, "loss": float(np.mean(losses))}
+                for target in targets:
+                    record |= target.measure()
+                # The last step of an epoch can break the model, which its loss does not show.
+                wrong = [name for name, value in record.items() if not math.isfinite(value)]
+                if wrong:
+                    raise NotFiniteError(f"{listed(wrong)} is not finite after epoch {epoch + 1}")
+            except NotFiniteError as error:
+                kept = f"the checkpoint of epoch {epoch} is kept: {checkpoint}" if epoch and checkpoint else ""
+                raise NotFiniteError(
+                    f"{error}; {kept or 'there is no checkpoint yet'}. Lower the learning rate"
+                ) from None
             state.history.append(record)
-            error = record[f"{targets[-1].name}_mse_top_degs"]
-            if error < state.best_error:
-                state.best_error, state.best = error, deepcopy(model.state_dict())
+            top_degs_error = record[f"{targets[-1].name}_mse_top_degs"]
+            if top_degs_error < state.best_error:
+                state.best_error, state.best = top_degs_error, deepcopy(model.state_dict())
             state.seconds += time.perf_counter() - began
             if checkpoint is not None:
                 state.write(checkpoint, about)
@@ -270,61 +211,37 @@ def _epoch(
     cell_losses: Callable[[Batch], Tensor],
     training_set: TrainingSet,
     labels: Sequence[str],
-    epoch: int,
-    clip: float,
-    checkpoint: Path | None,
     progress: Progress,
-    shown: tqdm,
+    bar: tqdm,
 ) -> list[float]:
     """Train for an epoch; the loss of each step."""
+    epoch, options = len(state.history), state.options
+    for group in state.optimiser.param_groups:
+        group["lr"] = options.learning_rate * options.learning_rate_decay**epoch
     state.model.train()
     losses: list[float] = []
     unseen: list[tuple[Tensor, IntArray]] = []
-    for step, batch in enumerate(training_set.batches(epoch)):
+    for step, batch in enumerate(training_set.batches(epoch), 1):
         state.optimiser.zero_grad()
         of_cells = cell_losses(batch)
         of_cells.mean().backward()
-        nn.utils.clip_grad_value_(state.model.parameters(), clip)
+        nn.utils.clip_grad_value_(state.model.parameters(), options.clip)
         state.optimiser.step()
         unseen.append((of_cells.detach(), batch.labels))
-        if len(unseen) == STEPS_PER_LOOK or step == training_set.n_batches - 1:
-            losses += _looked_at(unseen, labels, epoch, step + 1 - len(unseen), checkpoint)
-            shown.update(len(unseen))
-            shown.set_postfix_str(f"epoch {epoch + 1}, loss {np.mean(losses[-len(unseen) :]):.3g}")
+        if len(unseen) == STEPS_PER_LOOK or step == training_set.n_batches:
+            values = torch.stack([of_cells.double() for of_cells, _ in unseen]).cpu().numpy()
+            wrong = ~np.isfinite(values)
+            if wrong.any():
+                row = int(np.flatnonzero(wrong.any(axis=1))[0])
+                of = sorted({labels[number] for number in unseen[row][1][wrong[row]]})
+                raise NotFiniteError(
+                    f"the loss is not finite in epoch {epoch + 1}, step {step - len(unseen) + row + 1}, for cells of "
+                    f"{listed(of)}, whose expression may be the reason"
+                )
+            losses += values.mean(axis=1).tolist()
+            bar.update(len(unseen))
+            bar.set_postfix_str(f"epoch {epoch + 1}, loss {np.mean(losses[-len(unseen) :]):.3g}")
             if progress.log is not None:
-                progress.log("step_loss", losses[-1], epoch * training_set.n_batches + step)
+                progress.log("step_loss", losses[-1], epoch * training_set.n_batches + step - 1)
             unseen.clear()
     return losses
-
-
-def _require_finite(record: Mapping[str, float], checkpoint: Path | None) -> None:
-    """Raise NotFiniteError if the last step of an epoch broke the model, which its loss did not show."""
-    wrong = [name for name, value in record.items() if not math.isfinite(value)]
-    if wrong:
-        epoch = int(record["epoch"])
-        raise NotFiniteError(
-            f"{listed(wrong)} is not finite after epoch {epoch}; {_kept(epoch - 1, checkpoint)}. Lower the learning "
-            "rate"
-        )
-
-
-def _kept(epoch: int, checkpoint: Path | None) -> str:
-    if epoch and checkpoint is not None:
-        return f"the checkpoint of epoch {epoch} is kept: {checkpoint}"
-    return "there is no checkpoint yet"
-
-
-def _looked_at(
-    steps: list[tuple[Tensor, IntArray]], labels: Sequence[str], epoch: int, first: int, checkpoint: Path | None
-) -> list[float]:
-    """Mean loss of each step; raise NotFiniteError if one is not finite."""
-    losses = torch.stack([of_cells.double() for of_cells, _ in steps]).cpu().numpy()
-    wrong = ~np.isfinite(losses)
-    if wrong.any():
-        step = int(np.flatnonzero(wrong.any(axis=1))[0])
-        of = sorted({labels[number] for number in steps[step][1][wrong[step]]})
-        raise NotFiniteError(
-            f"the loss is not finite in epoch {epoch + 1}, step {first + step + 1}, for cells of {listed(of)}; "
-            f"{_kept(epoch, checkpoint)}. Look at the expression of these cells, or lower the learning rate"
-        )
-    return losses.mean(axis=1).tolist()

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 if not cell_gears.is_installed():
     pytest.skip("cell-gears is not installed", allow_module_level=True)
 
+from diversity_by_design.models.gears import model  # noqa: E402
 from diversity_by_design.models.gears.model import GEARS, CellGroups  # noqa: E402
 from diversity_by_design.models.gears.options import GEARSOptions  # noqa: E402
 
@@ -213,13 +214,15 @@ def test_which_cells_get_messages(graphs, messages):
 
 
 @pytest.mark.parametrize("messages", ["first_cell", "all_cells"])
-def test_predicted_changes_are_those_of_cells_that_are_not_the_first(graphs, messages):
+def test_predicted_changes_are_those_of_cells_that_are_not_the_first(graphs, messages, monkeypatch):
+    """Computed two by two."""
+    monkeypatch.setattr(model, "_ROWS_PREDICTED", 2 * N_GENES)
     labels = ["PA", "PC", "PA+PC", "control", "PL"]
     theirs, ours = pair(graphs, messages, 1 + len(labels))
     controls, _ = expression(["control", *labels])
     with torch.no_grad():
         expected, _ = predictions(theirs.eval(), ours.eval(), ["control", *labels], controls)
-    found = ours.predict_changes(ours.perturbation_index(labels), block=2)
+    found = ours.predict_changes(ours.perturbation_index(labels))
     torch.testing.assert_close(found, (expected - controls)[1:], rtol=1e-5, atol=1e-5)
 
 

@@ -11,12 +11,16 @@ is written out for that. A normalisation's own gradient needs sums over all rows
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from diversity_by_design.models.gears.batch_norm import Moments
 
 # Rows of a block on a CPU: of 64 to 128 features they fit the cache; fewer cost more in getting started than they save.
 CPU_ROWS = 4096
@@ -56,13 +60,6 @@ class Spare:
         self._free = sorted([*self._free, *whole], key=len)[-_ARRAYS_OF_A_STEP:]
 
 
-class Moments(NamedTuple):
-    """Mean and variance of a layer's outputs, each (features,)."""
-
-    mean: Tensor
-    variance: Tensor
-
-
 def decode(
     base: Tensor,
     shift: Tensor,
@@ -76,31 +73,17 @@ def decode(
 ) -> tuple[Tensor, Moments, Moments]:
     """Output (groups, genes), and the moments of both layers' outputs.
 
-    Parameters
-    ----------
-    base : (kinds, genes, features)
-        What a gene contributes; cells may be of several kinds.
-    shift : (groups, features)
-        What a group's perturbation contributes.
-    kinds : (groups,)
-        Which of `base` a group has.
-    share : (groups,)
-        Share of the batch's cells that are in each group.
-    layers : pair of Layer
-    readout : (genes, features)
-    eps : float
-        Added to variances.
-    fixed : pair of Moments, optional
-        What the normalisations apply; by default the moments of this batch, which the gradient then goes through.
-    spare : Spare
-        Memory, which is free again once the gradient was computed.
+    A gene contributes `base` (kinds, genes, features), `kinds` (groups,) saying which of it a group's cells have, and a
+    group's perturbation `shift` (groups, features); `share` (groups,) of the batch's cells are in each group, `readout`
+    is (genes, features) and `eps` is added to variances. The normalisations apply `fixed`, or by default the moments
+    of this batch, which the gradient then goes through. The memory `spare` is free again after the gradient.
     """
     # Within a function of its own torch does not say any more whether it will be asked for a gradient.
     keep = torch.is_grad_enabled()
-    out, *found = _Decoder.apply(
+    out, *moments = _Decoder.apply(
         base, shift, *layers[0], *layers[1], readout, share, tuple(kinds), eps, fixed, spare, keep
     )
-    return out, Moments(*found[:2]), Moments(*found[2:])
+    return out, Moments(*moments[:2]), Moments(*moments[2:])
 
 
 def _blocks(n_groups: int, n_genes: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -126,6 +109,10 @@ class _Normalisation:
         self.summand = layer.shift - self.centre * self.factor
         self._depends = depends
 
+    def rectified(self, z: Tensor, groups: slice, genes: slice) -> Tensor:
+        """The normalised outputs of a block, those below zero set to zero."""
+        return torch.addcmul(self.summand, z[groups, genes], self.factor).relu_()
+
     def scale_gradient(self, gradient_times_z: Tensor, gradient: Tensor) -> Tensor:
         """Gradient of `Layer.scale` from sums over rows of (gradient of the output x z), and of the gradient."""
         return self.inverse * (gradient_times_z - self.centre * gradient)
@@ -143,14 +130,6 @@ class _Normalisation:
         return torch.zeros_like(self.factor) if self._depends else self.factor * shift_gradient
 
 
-def _moments(parts: list[tuple[Tensor, Tensor, Tensor]], bias: Tensor) -> Moments:
-    """Moments of all rows, from means, variances and shares of parts of them."""
-    means, variances, shares = (torch.cat(each) for each in zip(*parts, strict=True))
-    shares = shares[:, None]
-    mean = (shares * means).sum(0)
-    return Moments(mean + bias, (shares * (variances + (means - mean).square_())).sum(0))
-
-
 class _Decoder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
@@ -161,23 +140,12 @@ class _Decoder(torch.autograd.Function):
         row_share = share / n_genes
 
         z1 = spare.take(base, n_groups, n_genes, len(b1))
-        parts = []
-        for groups, genes in blocks:
-            h = _first_input(base, shift, kinds, groups, genes)
-            part = _linear(h, w1, z1[groups, genes])
-            if fixed is None:
-                parts.append(_part(part, row_share[groups]))
-        moments1 = _moments(parts, b1) if fixed is None else fixed[0]
+        inputs = partial(_first_input, base, shift, kinds)
+        moments1 = _outputs(inputs, layers[0], z1, blocks, row_share, fixed and fixed[0])
         norm1 = _Normalisation(layers[0], moments1, eps, fixed is None)
 
         z2 = spare.take(base, n_groups, n_genes, len(b2))
-        parts = []
-        for groups, genes in blocks:
-            r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
-            part = _linear(r, w2, z2[groups, genes])
-            if fixed is None:
-                parts.append(_part(part, row_share[groups]))
-        moments2 = _moments(parts, b2) if fixed is None else fixed[1]
+        moments2 = _outputs(partial(norm1.rectified, z1), layers[1], z2, blocks, row_share, fixed and fixed[1])
         norm2 = _Normalisation(layers[1], moments2, eps, fixed is None)
 
         scaled = readout * norm2.factor
@@ -189,7 +157,7 @@ class _Decoder(torch.autograd.Function):
         if not keep:
             spare.give_back(z1, z2)
         ctx.save_for_backward(base, shift, w1, w2, g2, s2, readout, row_share, z1, z2)
-        ctx.known = kinds, blocks, norm1, norm2, spare
+        ctx.constants = kinds, blocks, norm1, norm2, spare
         results = (out, *moments1, *moments2)
         ctx.mark_non_differentiable(*results[1:])
         return results
@@ -197,12 +165,12 @@ class _Decoder(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.known is None:
+        if ctx.constants is None:
             raise RuntimeError(
                 "the gradient can be computed once only; compute the output again (no retain_graph=True)"
             )
         base, shift, w1, w2, g2, s2, readout, row_share, z1, z2 = ctx.saved_tensors
-        kinds, blocks, norm1, norm2, spare = ctx.known
+        kinds, blocks, norm1, norm2, spare = ctx.constants
 
         # Sums over all rows that the gradient through the second normalisation needs.
         of_gene = gradient.sum(0)[:, None]
@@ -220,7 +188,7 @@ class _Decoder(torch.autograd.Function):
         d_y1 = spare.take(z1, *z1.shape)
         d_s1, gradient_times_z1 = torch.zeros_like(norm1.factor), torch.zeros_like(norm1.factor)
         for groups, genes in blocks:
-            r = torch.addcmul(norm1.summand, z1[groups, genes], norm1.factor).relu_()
+            r = norm1.rectified(z1, groups, genes)
             d_z2 = torch.addcmul(summand[groups], z2[groups, genes], of_z[groups])
             d_z2.addcmul_(gradient[groups, genes, None], scaled[genes])
             d_w2.addmm_(_rows(d_z2).t(), _rows(r))
@@ -245,7 +213,7 @@ class _Decoder(torch.autograd.Function):
             for kind, members in _by_kind(kinds[groups]):
                 d_base[kind, genes] += d_h[members].sum(0)
 
-        ctx.known = None
+        ctx.constants = None
         spare.give_back(z1, z2, d_y1)
         d_b1, d_b2 = norm1.bias_gradient(d_s1), norm2.bias_gradient(d_s2)
         layers = (d_w1, d_b1, d_g1, d_s1, d_w2, d_b2, d_g2, d_s2)
@@ -262,23 +230,32 @@ def _first_input(base: Tensor, shift: Tensor, kinds: tuple[int, ...], groups: sl
 
 def _by_kind(kinds: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
     """Each kind with the groups that have it; groups of one kind follow each other."""
-    start = 0
-    for stop in range(1, len(kinds) + 1):
-        if stop == len(kinds) or kinds[stop] != kinds[start]:
-            yield kinds[start], slice(start, stop)
-            start = stop
+    stop = 0
+    for kind, members in groupby(kinds):
+        start, stop = stop, stop + len(list(members))
+        yield kind, slice(start, stop)
 
 
-def _linear(rows: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    torch.mm(_rows(rows), weight.t(), out=out.view(-1, out.shape[2]))
-    return out
-
-
-def _part(rows: Tensor, row_share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and variances (groups, features) of rows (groups, genes, features), and the groups' shares."""
-    means = rows.mean(1)
-    return means, (rows - means[:, None]).square_().mean(1), row_share * rows.shape[1]
+def _outputs(
+    inputs: Callable[[slice, slice], Tensor],
+    layer: Layer,
+    z: Tensor,
+    blocks: list[tuple[slice, slice]],
+    row_share: Tensor,
+    fixed: Moments | None,
+) -> Moments:
+    """Put a layer's outputs, but for the bias, into `z`; their moments, unless these are given."""
+    parts = []
+    for groups, genes in blocks:
+        part = z[groups, genes]
+        torch.mm(_rows(inputs(groups, genes)), layer.weight.t(), out=_rows(part))
+        if fixed is None:
+            parts.append((*Moments.of_rows(part), row_share[groups] * part.shape[1]))
+    if fixed is not None:
+        return fixed
+    mean, variance = Moments.of_all(*(torch.cat(each) for each in zip(*parts, strict=True)))
+    return Moments(mean + layer.bias, variance)
 
 
 def _rows(values: Tensor) -> Tensor:
-    return values.reshape(-1, values.shape[2])
+    return values.view(-1, values.shape[2])

@@ -20,7 +20,7 @@ from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.labels import parts
 from diversity_by_design.models.batches import Batch, ExpressionRows, Pseudobulk, SingleCells, TrainingSet, to_device
 from diversity_by_design.models.data import Cells
-from diversity_by_design.models.gears.model import GEARS, CellGroups, gene_positions
+from diversity_by_design.models.gears.model import GEARS, CellGroups
 from diversity_by_design.models.gears.options import GEARSOptions
 from diversity_by_design.models.loss_choice import LossChoice, build_loss
 from diversity_by_design.models.protocol import FittedModel, Progress
@@ -85,14 +85,18 @@ class TrainedGEARS(FittedModel):
         NotFiniteError
             The loss became NaN or infinite.
         """
+        for name, graph in (("ontology", ontology), ("coexpression", coexpression)):
+            if not isinstance(graph, Graph | None):
+                raise InputError(
+                    f"{name} is a {type(graph).__name__}; expected a Graph: perturbation_graph(path, statistics) or "
+                    "coexpression_graph(matrix, genes)"
+                )
         chosen = GEARSOptions.given(loss=loss, seed=seed, **options)
-        training = split.labels("train")
-        ontology = _checked(ontology, "ontology") or _without_edges(training)
+        training, statistics = split.labels("train"), cells.statistics
         names = [*training, cells.control]
-        pairs = gene_positions(names, ontology.nodes, cells.control)
-        gene_positions(split.labels("test"), ontology.nodes, cells.control)
         codes = cells.codes(names)
-        coexpression = _checked(coexpression, "coexpression")
+        if ontology is None:
+            ontology = _without_edges(training)
         if coexpression is None:
             coexpression = coexpression_graph(cells.expression, cells.genes, rows=codes >= 0, device=device)
         elif not coexpression.nodes.equals(cells.genes):
@@ -100,21 +104,21 @@ class TrainedGEARS(FittedModel):
                 f"the co-expression graph is of other genes ({listed(coexpression.nodes, 3)}) than the data "
                 f"({listed(cells.genes, 3)}), or has them in another order"
             )
-
-        statistics = cells.statistics
         model = new_model(coexpression, ontology, chosen).to(device)
+        pairs = model.perturbation_index(names, cells.control)
+        # That all can be predicted is seen before the training, not after it.
+        model.perturbation_index(split.labels("test"), cells.control)
         criterion = build_loss(
             LossChoice.parse(chosen.loss), statistics, training, direction_lambda=chosen.direction_lambda
-        ).to(device)
-
+        )
         targets = []
         for role in ("train", "validation"):
+            positions = model.perturbation_index(split.labels(role), cells.control)
             of_role = statistics.select(labels=split.labels(role))
-            positions = gene_positions(of_role.labels, ontology.nodes, cells.control)
             targets.append(Target.of(role, of_role, partial(model.predict_changes, positions), device))
         state = train(
             model,
-            partial(cell_losses, model, criterion, pairs),
+            partial(cell_losses, model, criterion.to(device), pairs),
             _training_set(cells, statistics.select(labels=training), codes, chosen, device),
             names,
             targets,
@@ -130,7 +134,7 @@ class TrainedGEARS(FittedModel):
             history=pd.DataFrame(state.history),
             seconds=state.seconds,
             model=model.eval(),
-            control_mean=torch.as_tensor(statistics.control_mean, dtype=torch.float32),
+            control_mean=torch.tensor(statistics.control_mean, dtype=torch.float32),
             options=chosen,
         )
 
@@ -162,15 +166,9 @@ class TrainedGEARS(FittedModel):
 
 def new_model(coexpression: Graph, ontology: Graph, options: GEARSOptions) -> GEARS:
     """An untrained model on the CPU, whose parameters depend on the options' seed only."""
+    sizes = ("hidden_size", "num_go_gnn_layers", "num_gene_gnn_layers", "messages")
     with seeded(options.seed):
-        return GEARS(
-            coexpression,
-            ontology,
-            hidden_size=options.hidden_size,
-            num_go_gnn_layers=options.num_go_gnn_layers,
-            num_gene_gnn_layers=options.num_gene_gnn_layers,
-            messages=options.messages,
-        )
+        return GEARS(coexpression, ontology, **{name: getattr(options, name) for name in sizes})
 
 
 def cell_losses(model: GEARS, criterion: nn.Module, pairs: npt.NDArray[np.int64], batch: Batch) -> Tensor:
@@ -196,16 +194,6 @@ def _training_set(
         training_cells=options.training_cells,
         **sizes,
     )
-
-
-def _checked(graph: Graph | None, name: str) -> Graph | None:
-    """Raise InputError for what is easily given instead of a graph."""
-    if not isinstance(graph, Graph | None):
-        raise InputError(
-            f"{name} is a {type(graph).__name__}; expected a Graph: perturbation_graph(path, statistics) or "
-            "coexpression_graph(matrix, genes)"
-        )
-    return graph
 
 
 def _without_edges(training: Sequence[str] | pd.Index) -> Graph:

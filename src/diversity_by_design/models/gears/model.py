@@ -23,8 +23,8 @@ from diversity_by_design.errors import InputError, listed
 from diversity_by_design.graphs.graph import Graph
 from diversity_by_design.labels import CONTROL, canonical, checked_labels, parts
 from diversity_by_design.models.batches import to_device
-from diversity_by_design.models.gears.batch_norm import affine, moments, normalise, running, update
-from diversity_by_design.models.gears.decoder import Layer, Moments, Spare, decode
+from diversity_by_design.models.gears.batch_norm import Moments, affine, moments, normalise, running, update
+from diversity_by_design.models.gears.decoder import Layer, Spare, decode
 from diversity_by_design.models.gears.options import GEARSOptions, Messages
 from diversity_by_design.models.gears.propagation import Propagation, convolve
 
@@ -35,57 +35,17 @@ NO_GENE = -1
 _ROWS_PREDICTED = 2**16
 
 
-def gene_positions(labels: Iterable[str], perturbable: pd.Index, control: str = CONTROL) -> npt.NDArray[np.int64]:
-    """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none.
-
-    Raises
-    ------
-    InputError
-        A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
-    """
-    names = [canonical(label, control) for label in labels]
-    checked_labels({name for name in names if name != control}, "perturbations")
-    perturbed = [() if name == control else parts(name) for name in names]
-    unknown = {gene for genes in perturbed for gene in genes}.difference(perturbable)
-    if unknown:
-        raise InputError(
-            f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(perturbable):,} genes "
-            f"({listed(perturbable, 5)}); leave perturbations of these out (make_splits(..., covered=graph.nodes)), or "
-            "train with a graph that has them"
-        )
-    index = np.full((len(perturbed), 2), NO_GENE)
-    for row, genes in zip(index, perturbed, strict=True):
-        row[: len(genes)] = perturbable.get_indexer(pd.Index(genes))
-    # Genes of a combination are in the order of the graph, whatever that of its label.
-    return -np.sort(-index, axis=1)
-
-
 @dataclass(frozen=True, eq=False)
 class CellGroups:
-    """Cells of a batch for which a model computes the same change.
+    """Cells of a batch for which a model computes the same change."""
 
-    Attributes
-    ----------
-    pairs : LongTensor (groups, 2)
-        Perturbed genes of each group, as positions in the perturbation graph; -1 for none.
-    n_cells : float tensor (groups,)
-    kinds : tuple of int (groups,)
-        1 for groups of cells without messages from the co-expression graph, else 0; in ascending order.
-    kind : LongTensor (groups,)
-        The same on the device.
-    perturbed : LongTensor
-        Groups that have a perturbed gene.
-    total, total_perturbed : int
-        Number of cells, and of those with a perturbed gene.
-    """
-
-    pairs: Tensor
-    n_cells: Tensor
-    kinds: tuple[int, ...]
-    kind: Tensor
-    perturbed: Tensor
-    total: int
-    total_perturbed: int
+    pairs: Tensor  # (groups, 2): perturbed genes of each group, as positions in the perturbation graph; -1 for none
+    n_cells: Tensor  # (groups,)
+    kinds: tuple[int, ...]  # (groups,), ascending: 1 for cells without messages from the co-expression graph, else 0
+    kind: Tensor  # the same on the device
+    perturbed: Tensor  # groups that have a perturbed gene
+    total: int  # cells
+    total_perturbed: int  # cells with a perturbed gene
 
     @classmethod
     def of(
@@ -204,8 +164,28 @@ class GEARS(nn.Module):
         self._spare = Spare()
 
     def perturbation_index(self, labels: Iterable[str], control: str = CONTROL) -> npt.NDArray[np.int64]:
-        """`gene_positions` in the graph of the genes that can be perturbed."""
-        return gene_positions(labels, self.perturbable, control)
+        """Positions (labels, 2) of perturbed genes among those that can be perturbed, -1 for none.
+
+        Raises
+        ------
+        InputError
+            A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
+        """
+        names = [canonical(label, control) for label in labels]
+        checked_labels({name for name in names if name != control}, "perturbations")
+        perturbed = [() if name == control else parts(name) for name in names]
+        unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
+        if unknown:
+            raise InputError(
+                f"{listed(sorted(unknown))}: not in the perturbation graph, which has {len(self.perturbable):,} genes "
+                f"({listed(self.perturbable, 5)}); leave perturbations of these out (make_splits(..., "
+                "covered=graph.nodes)), or train with a graph that has them"
+            )
+        index = np.full((len(perturbed), 2), NO_GENE)
+        for row, genes in zip(index, perturbed, strict=True):
+            row[: len(genes)] = self.perturbable.get_indexer(pd.Index(genes))
+        # Genes of a combination are in the order of the graph, whatever that of its label.
+        return -np.sort(-index, axis=1)
 
     def forward(self, controls: Tensor, pairs: Tensor | npt.NDArray[np.int64]) -> Tensor:
         """Predicted expression (cells, genes): that of control cells, and what the perturbation adds.
@@ -227,17 +207,15 @@ class GEARS(nn.Module):
         return controls + self.changes(groups)[group]
 
     @torch.no_grad()
-    def predict_changes(self, pairs: npt.NDArray[np.int64], block: int | None = None) -> Tensor:
+    def predict_changes(self, pairs: npt.NDArray[np.int64]) -> Tensor:
         """What each perturbation adds to a control cell's mean expression (perturbations, genes), in evaluation mode.
 
         Parameters
         ----------
         pairs : int (perturbations, 2)
             From `perturbation_index`.
-        block : int, optional
-            Perturbations computed together (default: so many that their genes are about 65,000).
         """
-        block = block or max(1, _ROWS_PREDICTED // len(self.genes))
+        block = max(1, _ROWS_PREDICTED // len(self.genes))
         was_training = self.training
         self.eval()
         parts = [self.indv_b1.new_zeros(0, len(self.genes))]
@@ -253,13 +231,7 @@ class GEARS(nn.Module):
         return torch.cat(parts)
 
     def changes(self, groups: CellGroups) -> Tensor:
-        """What the model adds to control expression (groups, genes).
-
-        Raises
-        ------
-        InputError
-            A single cell in training mode, of which no variance can be computed.
-        """
+        """What the model adds to control expression (groups, genes); in training of two cells or more."""
         if self.training and groups.total < 2:
             raise InputError("a batch of one cell cannot be trained on, since batch normalisation needs two or more")
         base = self._gene_embeddings(groups)
@@ -300,41 +272,32 @@ class GEARS(nn.Module):
 
     def _decode(self, base: Tensor, shift: Tensor, groups: CellGroups) -> Tensor:
         """Output of the networks of single genes (groups, genes)."""
-        share = groups.n_cells / groups.total
         rows = groups.total * len(self.genes)
         # The variance of a sum over all pairs of genes and groups is the sum of variances.
-        kind_means = base.mean(1)
-        kind_variances = (base - kind_means[:, None]).square().mean(1)
-        mean, variance = moments(
-            self.bn_pert_base,
-            kind_means[groups.kind] + shift,
-            kind_variances[groups.kind],
-            groups.n_cells,
-            groups.total,
-            rows,
+        mean, variance = Moments.of_rows(base)
+        of_groups = Moments(mean[groups.kind] + shift, variance[groups.kind])
+        factor, summand = affine(
+            self.bn_pert_base, moments(self.bn_pert_base, of_groups, groups.n_cells, groups.total, rows)
         )
-        factor, summand = affine(self.bn_pert_base, mean, variance)
-
         layers: list[Any] = list(self.recovery_w.network)
         linear1, norm1, _, linear2, norm2 = layers
-        fixed = None if self.training else (Moments(*running(norm1)), Moments(*running(norm2)))
-        out, *found = decode(
+        out, *of_batch = decode(
             base * factor,
             shift * factor + summand,
             groups.kinds,
-            share,
+            groups.n_cells / groups.total,
             (
-                Layer(linear1.weight, linear1.bias, norm1.weight, norm1.bias),
-                Layer(linear2.weight, linear2.bias, norm2.weight, norm2.bias),
+                Layer(*linear1.parameters(), *norm1.parameters()),
+                Layer(*linear2.parameters(), *norm2.parameters()),
             ),
             self.indv_w1[..., 0],
             norm1.eps,
-            fixed,
+            None if self.training else (running(norm1), running(norm2)),
             self._spare,
         )
         if self.training:
-            for norm, moment in zip((norm1, norm2), found, strict=True):
-                update(norm, *moment, rows)
+            for norm, of_layer in zip((norm1, norm2), of_batch, strict=True):
+                update(norm, of_layer, rows)
         return out + self.indv_b1[:, 0]
 
 

@@ -48,7 +48,8 @@ class GEARSOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(direction_lambda=0, hidden_size=1, num_go_gnn_layers=1, num_gene_gnn_layers=1)
+        self.require_whole(hidden_size=1, num_go_gnn_layers=1, num_gene_gnn_layers=1)
+        self.require_positive("direction_lambda", or_zero=True)
         if self.messages not in get_args(Messages):
             raise InputError(f"messages is {self.messages!r}; it must be one of: {', '.join(get_args(Messages))}")
         if self.loss == "gears" and self.pseudobulk:
