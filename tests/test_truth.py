@@ -325,6 +325,13 @@ class TestLeaks:
         assert not np.array_equal(after.perturbed_mean, before.perturbed_mean)
         assert not np.array_equal(after.weights, before.weights)
 
+    @pytest.mark.parametrize("form", [lambda labels: ["P1+P0", *labels[1:]], iter, pd.Series, set])
+    def test_training_labels_in_any_form_are_not_scored(self, form, truth):
+        labels = ["P0+P1", "P2"]
+        other = Truth(truth.statistics, train=form(labels))
+        assert other.labels.tolist() == [label for label in truth.statistics.labels if label not in labels]
+        assert "P2" not in Truth(truth.statistics, train="P2").labels
+
     def test_a_scored_training_perturbation_is_left_out_of_its_own_rest(self, cells):
         changed = cells.copy()
         values = cells.X.toarray()

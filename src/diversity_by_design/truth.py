@@ -224,7 +224,7 @@ class Truth:
         # In the order of the statistics, on which the rounding of sums depends.
         self.train = None if train is None else statistics.labels[np.sort(statistics.positions(train))]
         fewest = FEWEST_CELLS if mode == "calibrated" and halves is not None else 2
-        self.labels, self.left_out = _scored(statistics, train, labels, fewest)
+        self.labels, self.left_out = _scored(statistics, self.train, labels, fewest)
         if halves is not None and not halves.labels.equals(self.labels):
             raise InputError(
                 f"the halves are of {len(halves.labels)} perturbations ({listed(halves.labels, 3)}), but "
