@@ -436,7 +436,7 @@ class TestRefused:
             (lambda frame: frame.mask(frame > 3.5), ("mine", 60, "P0+P1")),
             (lambda frame: frame.mask(frame > 1e9).add(0).T.assign(P4=np.inf).T, ("mine", 60, (1, 0))),
             (lambda frame: frame + 1j, ("mine", "complex128")),
-            (lambda frame: frame.astype(str), ("mine", "object")),
+            (lambda frame: frame.astype(str), ("mine", 60, "gene0")),
             (lambda frame: frame.to_numpy()[:, 1:], ("mine", (5, 59), (5, 60), (60,))),
             (lambda frame: frame.to_numpy()[1:], ("mine", (4, 60), (5, 60))),
             (lambda frame: frame.to_numpy().T, ("mine", (60, 5), (5, 60))),
