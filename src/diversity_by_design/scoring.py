@@ -12,7 +12,7 @@ import pandas as pd
 
 from diversity_by_design.arrays import BoolArray, FloatArray, as_array
 from diversity_by_design.baselines import BASELINES, DUPLICATE, Predictor, by_name
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, of_type
 from diversity_by_design.labels import label_index
 from diversity_by_design.metrics import METRICS, Metric
 from diversity_by_design.scorecard import PERFECT, CardOptions, Scorecard
@@ -249,11 +249,7 @@ def _truths(truth: Any) -> list[tuple[str, Truth]]:
     else:
         truths = [("", part) for part in truth] if isinstance(truth, Iterable) else [("", truth)]
     for _, part in truths:
-        if not isinstance(part, Truth):
-            raise InputError(
-                f"truth is of type {type(part).__name__}; expected a Truth: "
-                "Truth.from_anndata(adata, train=labels), or Truth(statistics)"
-            )
+        of_type(part, Truth, "truth", "Truth.from_anndata(adata, train=labels), or Truth(statistics)")
     if not truths:
         raise InputError("no truth was given")
     places = pd.Series([(context, label) for context, part in truths for label in part.labels])
