@@ -154,9 +154,8 @@ class Truth:
     Two modes:
 
     - "calibrated": each scored perturbation's cells are halved at random, `halvings` times. A halving gives two
-    targets:
-      the mean of one half, predicted by the other (the technical duplicate), and the reverse. Every predictor is
-      compared with the same half; DEGs and weights are those of its cells against the rest. mu_all, the rest and all
+      targets: the mean of one half, predicted by the other (the technical duplicate), and the reverse. Every predictor
+      is compared with the same half; DEGs and weights are those of its cells against the rest. mu_all, the rest and all
       baselines are of the training perturbations only, the perturbation itself left out of its own rest; without
       training labels they are of all perturbations.
     - "paper": figures 6 to 9 of the paper. Predictors are compared with the mean of all cells of a perturbation, the
