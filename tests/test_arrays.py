@@ -1,5 +1,7 @@
 """What users give as arrays and tables."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,9 @@ VALUES = np.array([[0.5, 1.25], [2.0, -3.0]])
         sparse.csc_array,
         lambda values: values.astype(np.float32),
         lambda values: values.astype(np.float16),
+        lambda values: pd.DataFrame(values, dtype="Float64"),
+        lambda values: pd.DataFrame(values).convert_dtypes().astype({1: "Float32"}),
+        lambda values: pd.DataFrame(values, dtype="float64[pyarrow]"),
     ],
 )
 def test_numbers_of_any_kind(form):
@@ -37,7 +42,7 @@ def test_whole_numbers(dtype):
     np.testing.assert_array_equal(as_array(np.array([0, 1], dtype), "mine"), [0.0, 1.0])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int64", "float8_e4m3fn"])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_tensors_of_torch(dtype, gradient):
     torch = pytest.importorskip("torch")
@@ -45,6 +50,17 @@ def test_tensors_of_torch(dtype, gradient):
     if dtype.startswith(("float", "bfloat")):
         tensor.requires_grad_(gradient)
     np.testing.assert_array_equal(as_array(tensor, "mine"), [[1.0, 2.0], [-3.0, 4.0]])
+
+
+def test_missing_values_of_nullable_types_are_nan():
+    found = as_array(pd.DataFrame([[1.5, None], [2.5, 3.5]], dtype="Float64"), "mine")
+    np.testing.assert_array_equal(found, [[1.5, np.nan], [2.5, 3.5]])
+    np.testing.assert_array_equal(as_array(pd.Series([1, None], dtype="Int64"), "mine"), [1.0, np.nan])
+
+
+def test_sparse_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(as_array(torch.tensor(VALUES).to_sparse(), "mine"), VALUES)
 
 
 def test_float64_is_not_copied():
@@ -70,6 +86,9 @@ def test_nan_stays_and_infinity_is_located():
         ("text", "mine"),
         (None, "object"),
         ({"A": 1}, "object"),
+        (pd.DataFrame({"condition": ["A"], "g": [1.0]}), "(?=.*condition).*index"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "masked"),
+        (SimpleNamespace(to_pandas=None, __array__=lambda dtype=None: VALUES), "to_pandas"),
     ],
 )
 def test_what_are_no_real_numbers(values, said):
@@ -89,14 +108,14 @@ def test_what_is_easily_given_by_mistake_says_what_was_meant(expression):
             as_array(wrong, "mine")
 
 
-def test_precision_is_that_of_the_numbers_whatever_their_type():
+def test_precision_is_that_of_the_numbers_of_a_row_whatever_their_type():
     values = np.random.default_rng(0).random((3, 400))
-    assert precision(values) == np.finfo(np.float64).eps
-    assert precision(values.astype(np.float32).astype(float)) == np.finfo(np.float32).eps
-    # One number late in the array decides.
+    assert (precision(values) == np.finfo(np.float64).eps).all()
+    assert (precision(values.astype(np.float32).astype(float)) == np.finfo(np.float32).eps).all()
+    # One number late in a row decides, for this row.
     mixed = values.astype(np.float32).astype(float)
     mixed[2, 399] = 1 / 3
-    assert precision(mixed) == np.finfo(np.float64).eps
+    assert precision(mixed).tolist() == [np.finfo(dtype).eps for dtype in (np.float32, np.float32, np.float64)]
     assert precision(np.array([np.nan, 0.5])) == np.finfo(np.float32).eps
 
 

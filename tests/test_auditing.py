@@ -245,6 +245,11 @@ def test_arrays_cannot_be_changed_by_mistake():
         ({"ranges": SMALL.replace(g=(60, 501))}, ("g", 501, 500)),
         ({"max_entries": 100}, ("max_entries", 100)),
         ({"n_datasets": 0}, ("n_datasets", 0, 1)),
+        ({"n_datasets": "2"}, ("n_datasets", "'2'", 1)),
+        ({"n_datasets": 1.5}, ("n_datasets", 1.5, 1)),
+        ({"max_entries": "many"}, ("max_entries", "'many'")),
+        ({"parameters": None}, ("parameters", "NoneType", "GeneParameters")),
+        ({"ranges": {"g": (40, 50)}}, ("ranges", "dict", "SweepRanges")),
         ({"workers": 0}, ("workers", 0)),
     ],
 )

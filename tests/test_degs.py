@@ -205,6 +205,12 @@ def test_some_rows_of_the_scores(expression):
 
 
 class TestBadInput:
+    def test_no_statistics_and_no_reference(self, expression):
+        with pytest.raises(InputError, match=naming("AnnData", "PerturbationStatistics")):
+            deg_scores(expression)
+        with pytest.raises(InputError, match=naming("reference", "NoneType")):
+            deg_scores(PerturbationStatistics.from_anndata(expression), None)
+
     def test_one_cell(self):
         stats = PerturbationStatistics.from_matrix(
             np.full((5, 2), 0.5), ["A", "A", "B", "control", "control"], ["g1", "g2"]

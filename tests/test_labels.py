@@ -77,9 +77,14 @@ def test_a_text_is_one_label_and_numbers_become_text():
         (["A", None, np.nan], ("train", 2, 3)),
         (["A+B", "C", "B+A"], ("train", 1, "A+B")),
         (["A", "A+ctrl"], ("train", 1, "A")),
+        (5, ("train", 5, "int")),
+        (None, ("train", "NoneType")),
+        ([["A", "B"]], ("train", "A")),
+        (np.array([["A", "B"]]), ("train", "A")),
+        ([("A", "B")], ("train", "A")),
     ],
 )
-def test_missing_and_repeated_labels(labels, said):
+def test_missing_repeated_and_other_labels(labels, said):
     with pytest.raises(InputError, match=naming(*said)):
         label_index(labels, "train")
 

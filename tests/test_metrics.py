@@ -342,6 +342,15 @@ def test_change_made_of_rounding_only_is_none(arrays):
     assert np.isnan(metrics.r2_delta(np.tile(summed_otherwise, (N, 1)), truth, reference)).all()
 
 
+def test_rounding_of_a_row_is_its_own(arrays):
+    """A row of float64 beside rows that were rounded to float32 leaves these as they are."""
+    truth, _, reference, _ = arrays.values()
+    rounded = np.tile(reference.astype(np.float32).astype(float), (N, 1))
+    rounded[1] = truth[1]
+    assert np.isnan(metrics.pearson_delta(truth, rounded, reference)).tolist() == [row != 1 for row in range(N)]
+    assert np.isnan(metrics.r2_delta(rounded, truth, reference)).tolist() == [row != 1 for row in range(N)]
+
+
 def test_leave_one_out_centre_is_not_a_reference_for_the_mean(arrays):
     """With a reference that leaves the perturbation out, the mean of all is proportional to the truth: score 1."""
     truth, *_ = arrays.values()
@@ -398,6 +407,30 @@ class TestMetric:
         metric = Metric("every_gene", lambda target, prediction: target.mean - prediction, True)
         with pytest.raises(InputError, match=naming("every_gene", (n, g), (n,))):
             metric.score(target, prediction)
+
+    def test_direction_is_true_or_false(self):
+        with pytest.raises(InputError, match=naming("m", "'lower'", "True", "False")):
+            Metric("m", np.max, "lower")
+
+    @pytest.mark.parametrize(
+        ("result", "said"),
+        [
+            (lambda target: pd.Series(target.mean[:, 0], target.labels)[::-1], "target.labels"),
+            (lambda target: target.mean[:, 0] * 1j, "complex128"),
+            (lambda target: ["good"] * len(target.labels), "U4"),
+            (lambda target: None, "object"),
+        ],
+    )
+    def test_results_that_are_no_scores(self, result, said, target, prediction):
+        with pytest.raises(InputError, match=naming("m", said)):
+            Metric("m", lambda target, prediction: result(target), True).score(target, prediction)
+
+    def test_a_series_or_tensor_of_scores(self, target, prediction):
+        torch = pytest.importorskip("torch")
+        expected = target.mean[:, 0]
+        for form in (lambda: pd.Series(expected, target.labels), lambda: torch.tensor(expected, requires_grad=True)):
+            found = Metric("m", lambda target, prediction, form=form: form(), True).score(target, prediction)
+            np.testing.assert_array_equal(found, expected)
 
     def test_a_fault_inside_says_which_metric(self, target, prediction):
         with pytest.raises(ZeroDivisionError) as caught:

@@ -206,6 +206,10 @@ class TestTests:
         assert table["n"].tolist() == [1, 11] and np.isnan(table.loc[0, "t_p"])
         assert card.paired([]).empty
 
+    def test_a_metric_by_its_name(self, card):
+        pairs = [("mine", "seeds")]
+        pd.testing.assert_frame_equal(card.paired(pairs, "wmse"), card.paired(pairs, ["wmse"]))
+
     def test_unknown_names(self, card):
         with pytest.raises(InputError, match=naming("nobody", "mine", "additive")):
             card.paired([("mine", "nobody")])
@@ -217,10 +221,12 @@ def test_files_hold_the_tables(card, tmp_path):
     card.to_csv(tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
         "left_out.csv",
+        "notes.csv",
         "scores.csv",
         "summary.csv",
         "tests.csv",
     ]
+    assert pd.read_csv(tmp_path / "mine" / "notes.csv")["note"].tolist() == list(card.notes) != []
     scores = pd.read_csv(tmp_path / "mine" / "scores.csv")
     np.testing.assert_allclose(scores["value"], card.table["value"], rtol=1e-9)
     assert scores.columns.tolist() == card.table.columns.tolist()

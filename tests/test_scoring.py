@@ -72,6 +72,17 @@ class Fitted:
         return self.table.loc[labels]
 
 
+class Labelled:
+    """A function that has labels of its own."""
+
+    def __init__(self, table):
+        self.table = table
+        self.labels = table.index.tolist()
+
+    def __call__(self, target):
+        return self.table.to_numpy()
+
+
 def as_tensor(dtype: str):
     def convert(frame):
         torch = pytest.importorskip("torch")
@@ -92,6 +103,8 @@ FORMS = {
     "float32 tensor": as_tensor("float32"),
     "bfloat16 tensor": as_tensor("bfloat16"),
     "function": lambda frame: lambda target: frame.loc[target.labels],
+    "function of a shuffled table": lambda frame: lambda _: frame.sample(frac=1, random_state=0).iloc[:, ::-1],
+    "object with labels": Labelled,
     "fitted model": Fitted,
     "predictor": lambda frame: Predictor("another name", lambda target: frame.to_numpy()),
     "context": lambda frame: {"": frame},
@@ -109,7 +122,7 @@ class TestFormsOfPredictions:
         assert_same(score(truth, iter(listed), resamples=50), card)
 
     @pytest.mark.parametrize(
-        "form", [pd.Series.to_numpy, lambda row: row, lambda row: row[::-1], lambda row: lambda _: row]
+        "form", [pd.Series.to_numpy, lambda row: row, lambda row: row[::-1], lambda row: lambda _: row[::-1]]
     )
     def test_one_prediction_for_all(self, form, truth, frame):
         repeated = pd.DataFrame([frame.iloc[0]] * 5, truth.labels)
@@ -120,6 +133,16 @@ class TestFormsOfPredictions:
         model = Fitted(frame)
         score(truth, {"mine": model}, "mse")
         assert model.asked == [TESTED]
+        lacking = Fitted(frame)
+        lacking.predict = lambda labels: lacking.asked.append(labels) or frame.iloc[:2]
+        assert len(score(truth, {"mine": lacking}, "mse").table.query("predictor == 'mine'")) == 2
+        assert lacking.asked == [TESTED]
+
+    def test_labels_may_name_the_control_of_the_data(self, cells, frame, card):
+        adata = cells.copy()
+        adata.obs["condition"] = adata.obs["condition"].astype(str).replace("control", "NT")
+        truth = Truth.from_anndata(adata, control="NT", **OPTIONS | {"train": ["P0+NT", *TRAIN[1:]]})
+        assert_same(score(truth, {"mine": frame.rename(index={"P4": "NT+P4"})}, resamples=50), card)
 
     def test_perturbations_that_are_not_predicted_are_not_scored(self, truth, frame, card):
         lacking = frame.copy()
@@ -263,6 +286,20 @@ class TestWhatIsScored:
             own = found.table[found.table["context"] == line].drop(columns="context").reset_index(drop=True)
             pd.testing.assert_frame_equal(own, alone.table.drop(columns="context"), check_exact=True)
 
+    def test_an_iterator_of_predictors_serves_all_contexts(self, cells):
+        truths = Truth.from_anndata(cells, **OPTIONS, context="line")
+        table = score(truths, (Predictor(name, lambda target: target.mean) for name in ["mine"]), "mse").table
+        assert table.loc[table["predictor"] == "mine", "context"].unique().tolist() == ["a", "b"]
+
+    def test_numbers_that_are_seeds_or_contexts_are_refused(self, cells, frame):
+        adata = cells.copy()
+        adata.obs["batch"] = (adata.obs["line"] == "b").astype(int)
+        truths = Truth.from_anndata(adata, **OPTIONS, context="batch")
+        with pytest.raises(InputError, match=naming("mine", 0, 1, "'0'")):
+            score(truths, {"mine": {0: frame, 1: frame + 1}}, "mse")
+        found = score(truths, {"mine": {"0": {0: frame, 1: frame}, "1": frame + 1}}, "mse").table
+        assert found.query("predictor == 'mine'").groupby("context")["seed"].nunique().tolist() == [2, 0]
+
     def test_several_truths_of_one_context_are_summarised_together(self, cells, frame):
         singles = ["P4", "P5", "P6", "P7"]
         halves = [
@@ -399,7 +436,7 @@ class TestRefused:
             (lambda frame: frame.mask(frame > 3.5), ("mine", 60, "P0+P1")),
             (lambda frame: frame.mask(frame > 1e9).add(0).T.assign(P4=np.inf).T, ("mine", 60, (1, 0))),
             (lambda frame: frame + 1j, ("mine", "complex128")),
-            (lambda frame: frame.astype(str), ("mine", "object")),
+            (lambda frame: frame.astype(str), ("mine", 60, "gene0")),
             (lambda frame: frame.to_numpy()[:, 1:], ("mine", (5, 59), (5, 60), (60,))),
             (lambda frame: frame.to_numpy()[1:], ("mine", (4, 60), (5, 60))),
             (lambda frame: frame.to_numpy().T, ("mine", (60, 5), (5, 60))),
@@ -410,6 +447,7 @@ class TestRefused:
             (lambda frame: "predictions.h5ad", ("mine",)),
             (lambda frame: None, ("mine",)),
             (lambda frame: lambda target: "text", ("mine",)),
+            (lambda frame: lambda target: frame.reset_index(drop=True), ("mine", 5, "P4")),
         ],
     )
     def test_predictions(self, change, said, truth, frame):

@@ -192,6 +192,8 @@ def test_arrays_that_do_not_fit_together(expression):
 
 
 def test_merge_of_what_does_not_fit(expression):
+    with pytest.raises(InputError, match=naming("AnnData", "PerturbationStatistics")):
+        PerturbationStatistics.from_anndata(expression).merge(expression)
     stats = PerturbationStatistics.from_anndata(expression)
     with pytest.raises(InputError, match=naming(1, "gene0", 0)):
         stats.merge(stats.select(genes=stats.genes[1:]))
@@ -223,6 +225,14 @@ def test_labels_are_canonical(expression):
     assert stats.labels.equals(expected.labels)
     np.testing.assert_array_equal(stats.n_cells, expected.n_cells)
     np.testing.assert_array_equal(stats.sum, expected.sum)
+
+
+def test_control_may_be_a_number(expression):
+    numbers = {label: number for number, label in enumerate(["control", *sorted(set(expression.obs["condition"]))])}
+    expression.obs["number"] = expression.obs["condition"].astype(str).map(numbers | {"control": 0}).astype(int)
+    stats = PerturbationStatistics.from_anndata(expression, "number", 0)
+    assert stats.control == "0"
+    np.testing.assert_array_equal(stats.control_sum, PerturbationStatistics.from_anndata(expression).control_sum)
 
 
 class TestBadInput:
@@ -301,6 +311,9 @@ class TestBadInput:
     def test_no_matrix(self, expression):
         with pytest.raises(InputError, match=naming("X", "layer")):
             PerturbationStatistics.from_anndata(ad.AnnData(obs=expression.obs, var=expression.var))
+        for matrix in (expression.to_df(), expression.X.toarray().tolist()):
+            with pytest.raises(InputError, match=naming("X", type(matrix).__name__)):
+                PerturbationStatistics.from_matrix(matrix, expression.obs["condition"], expression.var_names)
 
     def test_no_cells(self, expression):
         with pytest.raises(InputError, match=naming("control", "condition")):

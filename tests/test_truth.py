@@ -237,6 +237,11 @@ class TestContexts:
         assert both["a"].train.tolist() == ["P0", "P2", "P3"] and both["b"].train.tolist() == TRAIN
         assert "P5" in both["b"].labels and "P5" not in both["a"].labels
 
+    def test_a_context_without_training_perturbations_is_named(self, cells):
+        part = cells[~(cells.obs["condition"].isin(["P0", "P1"]) & (cells.obs["line"] == "b"))]
+        with pytest.raises(InputError, match=naming("'b'", "train", 7, "P2")):
+            Truth.from_anndata(part, train=["P0", "P1"], context="line")
+
 
 class TestStorageAndOrder:
     @pytest.mark.parametrize("change", ["cells", "csc", "dense", "float64", "workers", "label forms"])
@@ -325,6 +330,13 @@ class TestLeaks:
         assert not np.array_equal(after.perturbed_mean, before.perturbed_mean)
         assert not np.array_equal(after.weights, before.weights)
 
+    @pytest.mark.parametrize("form", [lambda labels: ["P1+P0", *labels[1:]], iter, pd.Series, set])
+    def test_training_labels_in_any_form_are_not_scored(self, form, truth):
+        labels = ["P0+P1", "P2"]
+        other = Truth(truth.statistics, train=form(labels))
+        assert other.labels.tolist() == [label for label in truth.statistics.labels if label not in labels]
+        assert "P2" not in Truth(truth.statistics, train="P2").labels
+
     def test_a_scored_training_perturbation_is_left_out_of_its_own_rest(self, cells):
         changed = cells.copy()
         values = cells.X.toarray()
@@ -389,6 +401,9 @@ class TestWhatIsScored:
             ({"train": sorted([*TRAIN, *TESTED])}, (9, "labels")),
             ({"labels": ["nobody"]}, ("labels", 1, "nobody", "P7")),
             ({"labels": ["control"]}, ("labels", 1, "control", "P7")),
+            ({"labels": []}, ("labels", 9, "P0")),
+            ({"context": []}, ("context",)),
+            ({"perturbation": ["condition", "line"]}, ("line", "condition")),
             ({"mode": "calib"}, ("calib", "calibrated", "paper")),
             ({"halvings": 0}, ("halvings", 0, 1)),
             ({"halvings": 1.5}, ("halvings", 1.5, 1)),

@@ -39,7 +39,7 @@ def as_array(values: Any, name: str, *, infinite: bool = False) -> FloatArray:
     Parameters
     ----------
     values : array, nested lists, table of pandas, sparse matrix, torch tensor
-        A tensor may require a gradient, be on a GPU or of type bfloat16.
+        A tensor may require a gradient, be on a GPU, sparse or of type bfloat16; a table may have nullable types.
     name : str
         What they are, for the message.
     infinite : bool
@@ -48,14 +48,21 @@ def as_array(values: Any, name: str, *, infinite: bool = False) -> FloatArray:
     Raises
     ------
     InputError
-        These are no real numbers, or some are infinite.
+        These are no real numbers, or some are infinite; a masked array, whose mask would be lost, or a table of another
+        library than pandas, whose names would be.
     """
     kind = type(values).__name__
     if kind in _MEANT:
         raise InputError(f"{name} is of type {kind}, expected numbers: {_MEANT[kind]}")
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = (values.float() if "bfloat16" in str(values.dtype) else values).numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array; fill in what is masked: values.filled(np.nan)")
+    if isinstance(values, pd.DataFrame | pd.Series):
+        values = _pandas_values(values, name)
+    elif hasattr(values, "to_pandas"):
+        raise InputError(f"{name} is of type {kind}; names are matched in tables of pandas: give values.to_pandas()")
+    elif hasattr(values, "detach"):
+        values = values.detach().cpu().to_dense()
+        values = (values.double() if values.is_floating_point() else values).numpy()
     elif hasattr(values, "toarray"):
         values = values.toarray()
     try:
@@ -74,8 +81,8 @@ def as_array(values: Any, name: str, *, infinite: bool = False) -> FloatArray:
     return array
 
 
-def precision(array: FloatArray) -> float:
-    """Relative spacing of numbers: that of float32 where all of them are numbers of float32.
+def precision(array: FloatArray) -> FloatArray:
+    """Relative spacing of the numbers of each row: that of float32 where all of them are numbers of float32.
 
     Examples
     --------
@@ -84,13 +91,29 @@ def precision(array: FloatArray) -> float:
     True
     """
     # Most often the first few decide.
-    rounded = _are_float32(array.reshape(-1)[:256]) and _are_float32(array)
-    return float(np.finfo(np.float32 if rounded else np.float64).eps)
+    rounded = _are_float32(array[..., :64])
+    if rounded.any():
+        rounded = _are_float32(array)
+    return np.where(rounded, np.finfo(np.float32).eps, np.finfo(np.float64).eps)
 
 
-def _are_float32(array: FloatArray) -> bool:
+def _are_float32(array: FloatArray) -> BoolArray:
     with np.errstate(over="ignore"):
-        return bool(np.array_equal(array.astype(np.float32), array, equal_nan=True))
+        return np.asarray(((array.astype(np.float32) == array) | np.isnan(array)).all(axis=-1))
+
+
+def _pandas_values(table: pd.DataFrame | pd.Series, name: str) -> npt.NDArray[Any]:
+    array = table.to_numpy()
+    if array.dtype != object:
+        return array
+    types = pd.DataFrame(table).dtypes
+    other = types[[not pd.api.types.is_numeric_dtype(dtype) for dtype in types]]
+    if len(other):
+        raise InputError(
+            f"{name}: {len(other)} of {len(types)} columns hold no numbers, the first {other.index[0]!r} of type "
+            f"{other.iloc[0]}; names of perturbations belong into the index"
+        )
+    return table.to_numpy(float, na_value=np.nan)
 
 
 def aligned(**given: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from diversity_by_design.arrays import BoolArray, read_only
 from diversity_by_design.baselines import ALPHAS, BASELINES, Predictor, dial
-from diversity_by_design.errors import InputError
+from diversity_by_design.errors import InputError, of_type, whole_number
 from diversity_by_design.halves import Halvings
 from diversity_by_design.metrics import METRICS, Metric
 from diversity_by_design.registry import Registry
@@ -175,7 +175,7 @@ def audit(
         tuple(METRICS.chosen(metrics)),
         tuple(_predictors(predictors)),
     )
-    _check(n_datasets, ranges, parameters)
+    _check(n_datasets, ranges, parameters, max_entries)
     drawn = [ranges.draw(seed, number, max_entries) for number in range(n_datasets)]
     tasks = [(number, config) for number, (config, _) in enumerate(drawn)]
     outcomes: dict[int, Outcome] = {}
@@ -268,9 +268,12 @@ def _predictors(given: str | Predictor | Iterable[str | Predictor] | None) -> li
     return known.chosen(given)
 
 
-def _check(n_datasets: int, ranges: SweepRanges, parameters: GeneParameters) -> None:
-    if n_datasets < 1:
-        raise InputError(f"n_datasets is {n_datasets}; at least 1 is needed")
+def _check(n_datasets: int, ranges: SweepRanges, parameters: GeneParameters, max_entries: int | None) -> None:
+    whole_number(n_datasets, "n_datasets", 1)
+    if max_entries is not None:
+        whole_number(max_entries, "max_entries", 1)
+    of_type(ranges, SweepRanges, "ranges", "SweepRanges(g=(500, 1000), ...)")
+    of_type(parameters, GeneParameters, "parameters", "GeneParameters.default()")
     if ranges.k.low < 2:
         raise InputError(
             f"the range of k begins at {ranges.k.low}; at least 2 perturbations are needed, since every one is "

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from diversity_by_design.arrays import FloatArray, as_array, read_only
-from diversity_by_design.errors import InputError
-from diversity_by_design.labels import parts
+from diversity_by_design.errors import InputError, listed, unique_names
+from diversity_by_design.labels import CONTROL, label_index, parts
 from diversity_by_design.registry import Registry
 from diversity_by_design.statistics import PerturbationStatistics
 from diversity_by_design.truth import Target
@@ -30,7 +31,8 @@ class Predictor:
     name : str
     function : callable
         From a `diversity_by_design.truth.Target` to an array (labels, genes), or (genes,) for the same prediction of
-        all. A row of NaN says that nothing is predicted. What it may look at is the target's `training`,
+        all; tables and series of pandas are matched by name. A row of NaN says that nothing is predicted. What it may
+        look at is the target's `training`,
         `perturbed_mean` and `control_mean`; some diagnostic predictors look at the truth itself.
     label : str
         For figures and tables (default: the name in words).
@@ -65,7 +67,8 @@ class Predictor:
         Raises
         ------
         InputError
-            The function returns an array of another shape, infinite values, or NaN for some genes only.
+            The function returns an array of another shape, a table of other perturbations or genes, infinite values, or
+            NaN for some genes only.
         """
         shape = target.mean.shape
         try:
@@ -73,7 +76,8 @@ class Predictor:
         except Exception as error:
             error.add_note(f"in the predictor {self.name!r}")
             raise
-        values = as_array(given, f"prediction of {self.name!r}")
+        what = f"prediction of {self.name!r}"
+        values = as_array(by_name(given, target, what), what)
         if values.shape not in (shape, shape[1:]):
             raise InputError(
                 f"{self.name!r} predicts an array of shape {values.shape}; expected {shape} (perturbations, genes), or "
@@ -87,6 +91,41 @@ class Predictor:
                 f"of {target.labels[partial[0]]!r} ({len(partial)} such perturbation(s)); predict all genes or none"
             )
         return read_only(np.broadcast_to(values, shape))
+
+
+def by_name(given: Any, target: Target, what: str) -> Any:
+    """Tables (perturbations x genes) and series (genes) of pandas as arrays in a target's order; all else as it is.
+
+    A row is NaN for a perturbation that a table does not have.
+
+    Raises
+    ------
+    InputError
+        Names occur twice, genes are lacking, or there is none of the perturbations.
+    """
+    if not isinstance(given, pd.DataFrame | pd.Series):
+        return given
+    genes = given.columns if isinstance(given, pd.DataFrame) else given.index
+    values = as_array(given, what)
+    if isinstance(given, pd.DataFrame):
+        control = CONTROL if target.training is None else target.training.control
+        labels = label_index(given.index, what, control)
+        rows = labels.get_indexer(target.labels)
+        if (rows < 0).all():
+            raise InputError(
+                f"{what} is of none of the {len(target.labels)} perturbations that are scored "
+                f"({listed(target.labels, 3)}); it is of {listed(labels, 3)}"
+            )
+        values = np.where(rows[:, None] < 0, np.nan, values[rows])
+    unique_names(genes, "gene", what)
+    columns = genes.get_indexer(target.genes)
+    missing = target.genes[columns < 0]
+    if len(missing):
+        raise InputError(
+            f"{what} lacks {len(missing)} of the truth's {len(target.genes)} genes ({listed(missing, 3)}); it has "
+            f"{len(genes)} ({listed(genes, 3)})"
+        )
+    return np.take(values, columns, axis=-1)
 
 
 def control_mean(target: Target) -> FloatArray:

@@ -159,6 +159,7 @@ def deg_scores(
         A perturbation or the reference has fewer than two cells, there is only one perturbation to compare with the
         rest, a label in `reference` is no perturbation, or the pool has other genes.
     """
+    errors.of_type(statistics, PerturbationStatistics, "statistics", "PerturbationStatistics.from_anndata(adata)")
     labels = statistics.labels
     if (statistics.n_cells < 2).any():
         single = labels[statistics.n_cells < 2]

@@ -32,6 +32,12 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     return f"{', '.join(shown[:limit])} and {len(shown) - limit} more"
 
 
+def of_type(value: Any, kind: type, name: str, instead: str) -> None:
+    """Raise InputError unless `value` is of a type; `instead` says how one is made."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is of type {type(value).__name__}; expected {kind.__name__}: {instead}")
+
+
 def whole_number(value: Any, name: str, least: int) -> int:
     """A whole number of at least `least`.
 
@@ -62,7 +68,7 @@ def obs_column(obs: pd.DataFrame, key: str) -> pd.Series:
     InputError
         There is no such column (the message lists those that exist), or some cells have no value.
     """
-    if key not in obs.columns:
+    if not isinstance(key, str) or key not in obs.columns:
         raise InputError(f"no column {key!r} in obs; its columns are: {listed(obs.columns, 30)}")
     column = obs[key]
     blank = [label for label in column.unique() if isinstance(label, str) and not label.strip()]
@@ -94,11 +100,11 @@ def enough_perturbations(labels: Sequence[object] | pd.Index, where: str) -> Non
 
 
 def unique_names(names: Iterable[object], what: str, where: str) -> None:
-    """Raise InputError if a name occurs twice; `what` is "gene" or "cell"."""
+    """Raise InputError if a name occurs twice; `what` is "gene", "cell" or "perturbation"."""
     index = pd.Index(list(names))
     repeated = index[index.duplicated()].unique()
     if len(repeated):
         raise InputError(
-            f"{where}: {len(repeated)} {what} name(s) occur more than once: {listed(repeated, 5)}; "
-            f"{what} names must be unique (AnnData has obs_names_make_unique and var_names_make_unique)"
+            f"{where}: {len(repeated)} {what} name(s) occur more than once: {listed(repeated, 5)}; give each once"
+            + (" (AnnData has obs_names_make_unique and var_names_make_unique)" if what in ("gene", "cell") else "")
         )

@@ -64,12 +64,15 @@ class LabelledCells:
                 f"expected an AnnData, not a {type(adata).__name__}; read a file with anndata.read_h5ad, and use "
                 "from_matrix for a matrix and its labels"
             )
+        control = None if control is None else str(control)
         labels = perturbation_labels(adata, perturbation, control)
         matrix = expression_matrix(adata, layer)
         where = "X" if layer is None else f"layers[{layer!r}]"
         contexts = None
         if context is not None:
             keys = [context] if isinstance(context, str) else list(context)
+            if not keys:
+                raise InputError("context names no column of obs; leave it out, to have none")
             columns = [errors.obs_column(adata.obs, key).astype(str) for key in keys]
             contexts = pd.Series([" | ".join(values) for values in zip(*columns, strict=True)])
         cells = cls.from_matrix(
@@ -98,8 +101,11 @@ class LabelledCells:
         errors.unique_names(genes, "gene", where)
         control = None if control is None else str(control)
         groups, codes = _groups(labels, contexts, control)
-        if getattr(matrix, "shape", None) is None:
-            raise InputError(f"{where} holds no matrix of expression; name the layer that does (layer=...)")
+        if not isinstance(getattr(matrix, "dtype", None), np.dtype):
+            raise InputError(
+                f"{where} holds no matrix of expression, but is of type {type(matrix).__name__}; expected an array or "
+                "sparse matrix, or the name of the layer that has it (layer=...)"
+            )
         if matrix.shape != (len(codes), len(genes)):
             raise InputError(f"{where} has shape {matrix.shape}; {len(codes)} labels and {len(genes)} genes were given")
         if not len(genes):

@@ -70,14 +70,19 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
     Raises
     ------
     InputError
-        A label is missing (None, NaN), or occurs twice (also as A+B and B+A).
+        These are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A).
 
     Examples
     --------
     >>> label_index(["B+A", "C"], "train").tolist(), label_index("AB", "train").tolist()
     (['A+B', 'C'], ['AB'])
     """
+    if not isinstance(labels, Iterable):
+        raise InputError(f"{where}: {labels!r} is of type {type(labels).__name__}; expected labels of perturbations")
     given = [labels] if isinstance(labels, str) else list(labels)
+    nested = [label for label in given if isinstance(label, Iterable) and not isinstance(label, str)]
+    if nested:
+        raise InputError(f"{where}: {nested[0]!r} is no label; each must be a text, such as A or A+B")
     if any(pd.isna(label) for label in given):
         raise InputError(f"{where}: {sum(map(bool, map(pd.isna, given)))} of {len(given)} labels are missing (NaN)")
     names = pd.Index([canonical(str(label), control) for label in given], dtype=object)

@@ -25,7 +25,7 @@ PERFECT = "perfect"
 
 _CALIBRATED = (
     "0: the best uninformative baseline; 1: the technical duplicate; 95 % intervals. A dash: the metric cannot tell "
-    "these two apart on these data, so that it is not informative here."
+    "these two apart on these data, so that it is not informative here, or the predictor has no score by it."
 )
 
 
@@ -189,7 +189,7 @@ class Scorecard:
         models = self.models or names
         return self.paired([pair for pair in combinations(names, 2) if set(pair) & set(models)])
 
-    def paired(self, pairs: Iterable[tuple[str, str]], metrics: Iterable[str] | None = None) -> pd.DataFrame:
+    def paired(self, pairs: Iterable[tuple[str, str]], metrics: str | Iterable[str] | None = None) -> pd.DataFrame:
         """Paired t test and Wilcoxon's signed-rank test of pairs of predictors, perturbation by perturbation.
 
         Perturbations count as independent.
@@ -197,7 +197,7 @@ class Scorecard:
         Parameters
         ----------
         pairs : pairs of names
-        metrics : names, optional
+        metrics : name or names, optional
             Default: all.
 
         Returns
@@ -211,7 +211,8 @@ class Scorecard:
         InputError
             There is no such predictor or metric.
         """
-        pairs, wanted = list(pairs), None if metrics is None else list(metrics)
+        pairs = list(pairs)
+        wanted = [metrics] if isinstance(metrics, str) else None if metrics is None else list(metrics)
         for name in {name for pair in pairs for name in pair}:
             if name not in self._predictors:
                 raise InputError(f"no predictor {name!r} was scored; there are: {listed(self._predictors, 30)}")
@@ -232,7 +233,7 @@ class Scorecard:
         return table
 
     def to_csv(self, folder: Path | str) -> None:
-        """Write scores.csv, summary.csv, tests.csv and left_out.csv into a folder."""
+        """Write scores.csv, summary.csv, tests.csv, left_out.csv and notes.csv into a folder."""
         from diversity_by_design.running.files import write_csv
 
         for name, table in {
@@ -240,6 +241,7 @@ class Scorecard:
             "summary": self.summary,
             "tests": self.tests,
             "left_out": self.left_out,
+            "notes": pd.DataFrame({"note": self.notes}, dtype=object),
         }.items():
             write_csv(Path(folder) / f"{name}.csv", table.reset_index(drop=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from diversity_by_design.arrays import BoolArray, FloatArray, as_array
-from diversity_by_design.baselines import BASELINES, DUPLICATE, Predictor
-from diversity_by_design.errors import InputError, listed, unique_names
+from diversity_by_design.baselines import BASELINES, DUPLICATE, Predictor, by_name
+from diversity_by_design.errors import InputError, listed, of_type
 from diversity_by_design.labels import label_index
 from diversity_by_design.metrics import METRICS, Metric
 from diversity_by_design.scorecard import PERFECT, CardOptions, Scorecard
@@ -44,7 +44,7 @@ def score(
         A prediction is a table (perturbations x genes) of pandas, matched by name (perturbations in any form and order;
         those that are not in the table are not scored); an array or tensor with the truth's perturbations and genes in
         its order, or (genes,); a function of a `Target`; a fitted model (with `predict`); or a mapping of seed to one
-        of these. With several contexts or truths, tables may be mappings of context to table.
+        of these. With several contexts, tables may be mappings of context to table.
     metrics : names or Metric, optional
         Default: all of `diversity_by_design.metrics.METRICS`.
     aggregate : "median" or "mean"
@@ -81,6 +81,7 @@ def score(
     options = CardOptions(aggregate, resamples, seed)
     tables, left_out, notes = [], [], []
     truths = _truths(truth)
+    predictors = list(predictors) if isinstance(predictors, Iterator) else predictors
     scored = {(context, label) for context, part in truths for label in part.labels}
     for context, part in truths:
         own = _predictors(predictors, context)
@@ -149,7 +150,9 @@ def score_targets(
     unused = [
         (str(label), predictor.name, "not among the perturbations that are scored")
         for predictor in predictors
-        for label in getattr(predictor.function, "labels", pd.Index([])).difference(truth.labels, sort=False)
+        if isinstance(predictor.function, _Named)
+        for label in label_index(predictor.function.labels, predictor.name, truth.statistics.control)
+        if label not in truth.labels
     ]
     return pd.concat(tables, ignore_index=True), unused
 
@@ -212,53 +215,29 @@ def _quarter(target: Target, which: int) -> FloatArray:
     return target.quarters[which]
 
 
-class _Table:
-    """Predictions by name: a table of perturbations x genes."""
+class _Named:
+    """Predictions by name, which are matched once for all targets of a truth: a table, or those of a fitted model."""
 
-    def __init__(self, name: str, table: Any) -> None:
-        if not isinstance(table, pd.DataFrame):
-            raise InputError(
-                f"predictions of {name!r} are of type {type(table).__name__}; expected a table of pandas "
-                "(perturbations x genes)"
-            )
-        self.name = name
-        self.labels = label_index(table.index, f"predictions of {name!r}")
-        self.genes = pd.Index(table.columns)
-        unique_names(self.genes, "gene", f"predictions of {name!r}")
-        self._values = as_array(table.to_numpy(), f"predictions of {name!r}")
-
-        self._aligned: tuple[pd.Index, pd.Index, FloatArray] | None = None
-
-    def _of_genes(self, genes: pd.Index) -> FloatArray:
-        columns = self.genes.get_indexer(genes)
-        missing = genes[columns < 0]
-        if len(missing):
-            raise InputError(
-                f"predictions of {self.name!r} lack {len(missing)} of the truth's {len(genes)} genes "
-                f"({listed(missing, 3)}); they have {len(self.genes)} ({listed(self.genes, 3)})"
-            )
-        return self._values[:, columns]
-
-    def for_all(self, target: Target) -> FloatArray:
-        """The first row, as the prediction of all perturbations (genes,)."""
-        return self._of_genes(target.genes)[0]
+    def __init__(self, name: str, predict: Callable[[list[str]], Any]) -> None:
+        self._name, self._predict = name, predict
+        self._matched: pd.Index | None = None
+        self._values = np.empty((0, 0))
+        self.labels = pd.Index([])
 
     def __call__(self, target: Target) -> FloatArray:
         # All targets of a truth have the same labels and genes.
-        if self._aligned is None or self._aligned[0] is not target.labels or self._aligned[1] is not target.genes:
-            self._aligned = target.labels, target.genes, self._of_target(target)
-        return self._aligned[2]
-
-    def _of_target(self, target: Target) -> FloatArray:
-        rows = self.labels.get_indexer(target.labels)
-        if (rows < 0).all():
-            raise InputError(
-                f"predictions of {self.name!r} are of none of the {len(target.labels)} perturbations that are scored "
-                f"({listed(target.labels, 3)}); they are of {listed(self.labels, 3)}"
-            )
-        values = self._of_genes(target.genes)[rows]
-        values[rows < 0] = np.nan
-        return values
+        if self._matched is not target.labels:
+            table = self._predict(list(target.labels))
+            if not isinstance(table, pd.DataFrame | pd.Series):
+                raise InputError(
+                    f"predictions of {self._name!r} are of type {type(table).__name__}; expected a table of pandas "
+                    "(perturbations x genes)"
+                )
+            self._values = by_name(table, target, f"prediction of {self._name!r}")
+            self._matched = target.labels
+            if isinstance(table, pd.DataFrame):
+                self.labels = table.index
+        return self._values
 
 
 def _truths(truth: Any) -> list[tuple[str, Truth]]:
@@ -270,11 +249,7 @@ def _truths(truth: Any) -> list[tuple[str, Truth]]:
     else:
         truths = [("", part) for part in truth] if isinstance(truth, Iterable) else [("", truth)]
     for _, part in truths:
-        if not isinstance(part, Truth):
-            raise InputError(
-                f"truth is of type {type(part).__name__}; expected a Truth: "
-                "Truth.from_anndata(adata, train=labels), or Truth(statistics)"
-            )
+        of_type(part, Truth, "truth", "Truth.from_anndata(adata, train=labels), or Truth(statistics)")
     if not truths:
         raise InputError("no truth was given")
     places = pd.Series([(context, label) for context, part in truths for label in part.labels])
@@ -316,38 +291,30 @@ def _named(name: str, value: Any, context: str) -> list[Predictor]:
         return [replace(value, name=name)]
     if isinstance(value, Mapping):
         if value and all(isinstance(key, int | np.integer) for key in value):
+            if context in map(str, value):
+                raise InputError(
+                    f"predictions of {name!r}: {listed(value)} may be seeds or contexts; contexts are texts, as "
+                    f"{context!r}, seeds are given within them"
+                )
             return [
                 replace(predictor, seed=int(seed))
                 for seed, part in value.items()
                 for predictor in _named(name, part, context)
             ]
         if context not in value:
-            raise InputError(f"predictions of {name!r} have no context {context!r}; they have: {listed(value)}")
-        return _named(name, value[context], context)
-    if isinstance(value, pd.DataFrame):
-        return [Predictor(name, _Table(name, value), name)]
+            raise InputError(
+                f"predictions of {name!r} have no context {context!r}; they have: {listed(value)} (a mapping is of "
+                "contexts, or of seeds, which are whole numbers)"
+            )
+        return _named(name, value[context], "")
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return [Predictor(name, _Named(name, lambda labels: value), name)]
     if hasattr(value, "predict"):
-        return [Predictor(name, _Fitted(name, value), name)]
-    if isinstance(value, pd.Series):
-        table = _Table(name, pd.DataFrame([value.to_numpy()], columns=value.index))
-        return [Predictor(name, table.for_all, name)]
+        return [Predictor(name, _Named(name, value.predict), name)]
     if callable(value) and not hasattr(value, "detach"):
         return [Predictor(name, value, name)]
     array = as_array(value, f"predictions of {name!r}")
     return [Predictor(name, lambda target: array, name)]
-
-
-class _Fitted:
-    """A fitted model, asked once for the perturbations that are scored."""
-
-    def __init__(self, name: str, model: Any) -> None:
-        self._name, self._model = name, model
-        self._table: _Table | None = None
-
-    def __call__(self, target: Target) -> FloatArray:
-        if self._table is None or not target.labels.isin(self._table.labels).all():
-            self._table = _Table(self._name, self._model.predict(list(target.labels)))
-        return self._table(target)
 
 
 def _notes(truth: Truth, context: str) -> list[str]:

@@ -26,7 +26,7 @@ def two_sided(t: npt.NDArray[np.float64], freedom: npt.NDArray[np.float64]) -> n
     Returns
     -------
     float64 array
-        Within 1e-12 of the exact value, relatively; NaN where a score is.
+        Within 1e-11 of the exact value, relatively; NaN where a score is.
 
     Examples
     --------

@@ -238,6 +238,7 @@ class PerturbationStatistics:
         InputError
             The genes or the control labels differ.
         """
+        errors.of_type(other, PerturbationStatistics, "other", "PerturbationStatistics.from_anndata(adata)")
         if self.control != other.control:
             raise InputError(f"control is {self.control!r} in one and {other.control!r} in the other; rename one")
         if len(self.genes) != len(other.genes) or not self.genes.isin(other.genes).all():

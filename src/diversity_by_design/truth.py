@@ -12,7 +12,7 @@ import pandas as pd
 
 from diversity_by_design.arrays import BoolArray, FloatArray, read_only
 from diversity_by_design.degs import DegScores, deg_scores, deg_weights
-from diversity_by_design.errors import InputError, listed, whole_number
+from diversity_by_design.errors import InputError, listed, of_type, whole_number
 from diversity_by_design.groups import LabelledCells
 from diversity_by_design.halves import FEWEST_CELLS, Halvings, halved
 from diversity_by_design.labels import label_index
@@ -211,11 +211,7 @@ class Truth:
         mode: Mode = "calibrated",
         workers: int | None = None,
     ) -> None:
-        if not isinstance(statistics, PerturbationStatistics):
-            raise InputError(
-                f"statistics is of type {type(statistics).__name__}; expected PerturbationStatistics, or cells: "
-                "Truth.from_anndata(adata, ...)"
-            )
+        of_type(statistics, PerturbationStatistics, "statistics", "of cells it is Truth.from_anndata(adata, ...)")
         check_mode(mode, train)
         self.statistics = statistics
         self.mode = mode
@@ -223,7 +219,7 @@ class Truth:
         # In the order of the statistics, on which the rounding of sums depends.
         self.train = None if train is None else statistics.labels[np.sort(statistics.positions(train))]
         fewest = FEWEST_CELLS if mode == "calibrated" and halves is not None else 2
-        self.labels, self.left_out = _scored(statistics, train, labels, fewest)
+        self.labels, self.left_out = _scored(statistics, self.train, labels, fewest)
         if halves is not None and not halves.labels.equals(self.labels):
             raise InputError(
                 f"the halves are of {len(halves.labels)} perturbations ({listed(halves.labels, 3)}), but "
@@ -297,7 +293,10 @@ class Truth:
         for place, present in cells.perturbations().items():
             # A perturbation need not be there in every context.
             seen, asked = (None if given is None else given[given.isin(present.index)] for given in (train, labels))
-            chosen[place] = _chosen(present, seen, asked, fewest)[0]
+            try:
+                chosen[place] = _chosen(present, seen, asked, fewest)[0]
+            except InputError as error:
+                raise InputError(f"context {place!r}: {error}" if place else str(error)) from error
             options[place] = {"train": seen, "labels": asked}
         statistics, halves = halved(cells, chosen, 1 if mode == "paper" else halvings, seed, workers)
         truths = {
@@ -431,6 +430,8 @@ def _chosen(
         )
     seen = pd.Index([]) if train is None else train
     asked = present[~present.isin(seen)] if labels is None else present[present.isin(labels)]
+    if not len(asked) and labels is not None:
+        raise InputError(f"labels names none of the {len(present)} perturbations ({listed(present, 5)})")
     if not len(asked):
         raise InputError(
             f"none of {len(present)} perturbations is left to be scored: all are training perturbations; name those to "
@@ -447,7 +448,7 @@ def _known(names: pd.Index, cells: LabelledCells, what: str) -> pd.Index:
     unknown = names[~names.isin(present)]
     if len(unknown):
         raise InputError(
-            f"{what}: no cells of {len(unknown)} perturbation(s): {listed(unknown, 5)}; there are {len(present)} "
-            f"perturbations: {listed(present)}"
+            f"{what}: {len(unknown)} label(s) are none of the perturbations: {listed(unknown, 5)}; there are "
+            f"{len(present)}, besides control: {listed(present)}"
         )
     return names

@@ -172,7 +172,7 @@ def _pearson(
 
 def _noise(truth: FloatArray, prediction: FloatArray, reference: FloatArray, mask: BoolArray | None) -> FloatArray:
     """Length of a change that rounding alone may bring about, which is proportional to the size of the means."""
-    coarsest = max(precision(truth), precision(prediction), precision(reference))
+    coarsest = np.maximum(np.maximum(precision(truth), precision(prediction)), precision(reference))
     scale = np.maximum(np.abs(truth), np.maximum(np.abs(prediction), np.abs(reference)))
     scale = scale if mask is None else np.where(mask, scale, 0.0)
     return _ROUNDINGS * coarsest * np.sqrt(_dot(scale, scale))
@@ -181,7 +181,7 @@ def _noise(truth: FloatArray, prediction: FloatArray, reference: FloatArray, mas
 def _r2(
     truth: FloatArray, prediction: FloatArray, reference: FloatArray, weights: FloatArray | None = None
 ) -> FloatArray:
-    coarsest = max(precision(truth), precision(reference))
+    coarsest = np.maximum(precision(truth), precision(reference))
     w = np.full(truth.shape, 1.0 / truth.shape[-1]) if weights is None else weights
     delta = truth - reference
     residual = _sum(w * (truth - prediction) ** 2)

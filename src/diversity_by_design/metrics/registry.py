@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from diversity_by_design.arrays import FloatArray
+from diversity_by_design.arrays import FloatArray, as_array
 from diversity_by_design.errors import InputError
 from diversity_by_design.registry import Registry
 
@@ -57,6 +58,10 @@ class Metric:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise InputError(f"metric {self.name!r}: {self.function!r} is no function of target and prediction")
+        if self.higher_is_better not in (True, False):
+            raise InputError(
+                f"metric {self.name!r}: higher_is_better is {self.higher_is_better!r}; it must be True or False"
+            )
         if not self.label:
             object.__setattr__(self, "label", self.name)
 
@@ -71,14 +76,20 @@ class Metric:
         Raises
         ------
         InputError
-            The function returns an array of another shape.
+            The function returns an array of another shape, a series of other perturbations than the target's or in
+            another order, or what are no real numbers.
         """
         expected = (len(target.labels),)
         try:
-            values = np.asarray(self.function(target, prediction), dtype=float)
+            values = self.function(target, prediction)
         except Exception as error:
             error.add_note(f"in the metric {self.name!r}")
             raise
+        if isinstance(values, pd.Series) and not values.index.equals(target.labels):
+            raise InputError(
+                f"metric {self.name!r} returned a series whose index is not target.labels; put it into their order"
+            )
+        values = as_array(values, f"result of the metric {self.name!r}", infinite=True)
         if values.shape != expected:
             raise InputError(
                 f"metric {self.name!r} returned shape {values.shape}; expected {expected}, a score per perturbation"
