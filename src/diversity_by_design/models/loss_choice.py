@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from diversity_by_design.arrays import FloatArray
-from diversity_by_design.degs import DegScores, deg_scores, deg_weights, squared_scores
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import label_index
-from diversity_by_design.predictions import LOSSES, loss_power
-from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.loss_names import LOSSES, loss_power
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from diversity_by_design.arrays import FloatArray
+    from diversity_by_design.degs import DegScores
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
+    from diversity_by_design.statistics import PerturbationStatistics
 
 ALLOWED = (
     "gears (GEARS' own)",
@@ -124,6 +124,8 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     >>> released_weights([[0.0, -1.0, 2.0, 2.0]])
     array([[ 0.  ,  6.25, 25.  , 25.  ]])
     """
+    from diversity_by_design.degs import squared_scores
+
     squared = squared_scores(degs)
     return _RELEASED_FACTOR * squared / squared.shape[-1]
 
@@ -155,6 +157,9 @@ def training_weights(
         A perturbation is not in `statistics`. The loss has no weights, those of a perturbation are undefined, a label
         occurs twice, or too few perturbations or cells are left for scores.
     """
+    from diversity_by_design.degs import deg_scores, deg_weights
+    from diversity_by_design.labels import label_index
+
     if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
     labels = label_index(training_labels, "training labels")
@@ -198,6 +203,7 @@ def build_loss(
     InputError
         As `training_weights`; there are no control cells.
     """
+    from diversity_by_design.labels import label_index
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
 
     statistics.require_control()

@@ -65,11 +65,8 @@ def gene_source(
     """
     if wanted not in (None, "default", "fit"):
         path = Path(wanted)
-        if not path.exists() and not path.suffix:
-            raise InputError(f"gene parameters {wanted!r}: give 'default', 'fit' or the path of a table; no such file")
-        return GeneSource(
-            path.name, GeneParameters.from_csv(path), SIGMA_L, f"Simulated genes are those of {path.name}."
-        )
+        note = f"Simulated genes are those of {path.name}."
+        return GeneSource(path.name, GeneParameters.from_csv(path), SIGMA_L, note)
     drawn = (
         "Simulated genes are drawn from stated hyper-parameters (GeneParameters.default), which resemble those of a "
         f"K562 screen, not taken from {prepared.name}"

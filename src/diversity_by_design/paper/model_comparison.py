@@ -16,10 +16,11 @@ from scipy import special
 from diversity_by_design.arrays import FloatArray
 from diversity_by_design.baselines import DUPLICATE, Predictor
 from diversity_by_design.errors import InputError
+from diversity_by_design.loss_names import loss_power
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paired import holm, paired_tests
 from diversity_by_design.paper import comparison
-from diversity_by_design.predictions import Prediction, loss_power, predictor_name
+from diversity_by_design.predictions import Prediction, predictor_name
 from diversity_by_design.truth import Truth
 
 # What trained models of this analysis are called begins so.
