@@ -38,6 +38,11 @@ _DOSE_METRICS = ("wmse", "weighted_r2_delta", "mse")
 VARIANCE_RATIO = "variance_ratio"
 
 
+def model_names(scores: pd.DataFrame) -> list[str]:
+    """Predictors that are trained models, in the order in which they first occur."""
+    return [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
+
+
 def seed_scores(truth: Truth, predictions: Sequence[Prediction]) -> pd.DataFrame:
     """Score the baselines, and every model of every seed.
 
@@ -102,7 +107,7 @@ def model_tests(scores: pd.DataFrame) -> pd.DataFrame:
 
     As from `pair_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
     """
-    models = [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
+    models = model_names(scores)
     pairs = [pair for pair in PAIRS if set(pair) <= set(models)]
     return pair_tests(scores, [*pairs, *((NULL, model) for model in models)])
 
