@@ -183,8 +183,8 @@ class ResultFolder:
         With `show` the report shows it, not just links it; `values` are those of the caption's placeholders.
         """
         dtypes = {str(column): str(dtype) for column, dtype in frame.dtypes.items()}
-        said = caption(self._captions, name, values)
-        record = TableRecord(checked_name(name), f"{name}.csv", rows=len(frame), dtypes=dtypes, shown=show, **said)
+        said = caption(self._captions, name, values)["caption"]
+        record = TableRecord(checked_name(name), f"{name}.csv", said, show, len(frame), dtypes)
         self._claim(record)
         path = self.work / record.file
         write_csv(path, frame)
