@@ -8,15 +8,6 @@ from diversity_by_design.running.files import read_csv
 from diversity_by_design.running.project import project_root
 
 
-def correlations() -> pd.DataFrame:
-    """Tables 2 and 3: `table`, `dataset`, `metric`, `gene_group`, `parameter`, `r`."""
-    return _read("correlations")
-
-
-def claims() -> pd.DataFrame:
-    """What sections 4.4 and 4.5 say about models: `key`, `claim`, `dataset`, `task`, `paper`, `unit`."""
-    return _read("claims")
-
-
-def _read(name: str) -> pd.DataFrame:
+def paper_numbers(name: str) -> pd.DataFrame:
+    """A table: "correlations" (tables 2 and 3) or "claims" (what sections 4.4 and 4.5 say about models)."""
     return read_csv(project_root() / "analyses" / "paper_reference" / f"{name}.csv")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paper.figures.style import (
@@ -17,10 +19,6 @@ from diversity_by_design.paper.figures.style import (
     metric_label,
     style,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = ("mse", "wmse", "r2_delta", "weighted_r2_delta", "pearson_delta", "pearson_delta_degs")
 
@@ -37,8 +35,6 @@ _ABBREVIATIONS = ("mse", "wmse")
 
 def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
     """Six panels, one box per predictor in each (figure 6); `scores` from `comparison.paper_scores`."""
-    from matplotlib import pyplot as plt
-
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
     with style():

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.baselines import DUPLICATE
 from diversity_by_design.paper.figures.baseline_metrics import in_order, on_one_line, predictor_colours
 from diversity_by_design.paper.figures.style import metric_label, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PERFECT = "a perfect prediction (estimate)"
 # Ends of the axis, at most; what is beyond is drawn as an arrow at its edge. A part of a row that the predictors fill.
@@ -22,13 +19,11 @@ _LOWEST, _HIGHEST, _FILLED = -1.5, 4.0, 0.8
 
 def draw_calibrated_scores(summary: pd.DataFrame) -> Figure:
     """A row for each metric, a point with its interval for each predictor; `summary` of a `Scorecard`."""
-    from matplotlib import pyplot as plt
-
     metrics, predictors = in_order(summary["metric"]), in_order(summary["predictor"])
     colours = {**predictor_colours(predictors), PERFECT: "black"}
     places = dict(zip(colours, np.linspace(-_FILLED / 2, _FILLED / 2, len(colours)), strict=True))
-    largest = summary[["calibrated", "perfect_calibrated"]].max(axis=None)
-    limits = (_LOWEST, float(np.clip(1.1 * np.nan_to_num(largest), 1.2, _HIGHEST)))
+    largest = np.nanmax(summary[["calibrated", "perfect_calibrated"]].to_numpy(float), initial=1.1)
+    limits = (_LOWEST, min(1.1 * float(largest), _HIGHEST))
     with style():
         figure, axes = plt.subplots(figsize=(7.5, 1.2 + len(metrics) * max(0.4, 0.1 * len(colours))))
         for level in (0, 1):
@@ -41,11 +36,11 @@ def draw_calibrated_scores(summary: pd.DataFrame) -> Figure:
                 axes.text(0.5, row, "not informative here", ha="center", va="center", fontsize=7, color="0.4")
                 continue
             for predictor in predictors:
-                score = table.loc[predictor]
-                interval = score[["ci_low", "ci_high"]]
-                axes.plot(interval, [row + places[predictor]] * 2, color=colours[predictor], linewidth=1.2)
-                _draw_point(axes, score["calibrated"], row + places[predictor], limits, colours[predictor])
-            perfect = table.loc[DUPLICATE, "perfect_calibrated"]
+                value, low, high = table.loc[predictor, ["calibrated", "ci_low", "ci_high"]].to_numpy(float)
+                height = row + places[predictor]
+                axes.plot([low, high], [height, height], color=colours[predictor], linewidth=1.2)
+                _draw_point(axes, value, height, limits, colours[predictor])
+            perfect = table.loc[[DUPLICATE], "perfect_calibrated"].to_numpy(float)[0]
             _draw_point(axes, perfect, row + places[PERFECT], limits, colours[PERFECT], "d")
         for name, colour in colours.items():
             label = name if name == PERFECT else on_one_line(name)
