@@ -44,28 +44,20 @@ def model_names(scores: pd.DataFrame) -> list[str]:
 
 
 def seed_scores(truth: Truth, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Score the baselines, and every model of every seed.
+    """Score the baselines, and every model of every seed, as `comparison.paper_scores` does."""
 
-    `truth`: in the mode "paper". As from `comparison.paper_scores`.
-    """
-    return comparison.paper_scores(truth, [prediction_predictor(prediction) for prediction in predictions])
+    def predictor(prediction: Prediction) -> Predictor:
+        return Predictor(prediction.predictor, lambda target: prediction.aligned(target.labels), seed=prediction.seed)
 
-
-def prediction_predictor(prediction: Prediction) -> Predictor:
-    """A file's predictions as a predictor."""
-    return Predictor(prediction.predictor, lambda target: prediction.aligned(target.labels), seed=prediction.seed)
+    return comparison.paper_scores(truth, map(predictor, predictions))
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of each model's score of each perturbation; baselines stay as they are.
-
-    As from `comparison.paper_scores`. NaN where a score is undefined for any of the seeds.
-    """
+    """Mean over seeds of each model's score of each perturbation; NaN where it is undefined for any of the seeds."""
     keys = ["perturbation", "predictor", "metric", "n_degs", "is_combination"]
     groups = scores.groupby(keys, sort=False)["value"]
     means = groups.mean().where(groups.count() == groups.size())
-    columns = ["perturbation", "predictor", "metric", "value", "n_degs", "is_combination"]
-    return means.rename("value").reset_index()[columns]
+    return means.rename("value").reset_index()[[*keys[:3], "value", *keys[3:]]]
 
 
 def undefined_always(scores: pd.DataFrame) -> int:
@@ -252,5 +244,4 @@ def _dose(loss: str) -> float:
 
 
 def _variance(expression: npt.NDArray[np.float32]) -> FloatArray:
-    variance: FloatArray = expression.astype(float).var(axis=0, ddof=1)
-    return variance
+    return np.asarray(expression.astype(float).var(axis=0, ddof=1))

@@ -36,11 +36,11 @@ def draw_calibrated_scores(summary: pd.DataFrame) -> Figure:
                 axes.text(0.5, row, "not informative here", ha="center", va="center", fontsize=7, color="0.4")
                 continue
             for predictor in predictors:
-                value, low, high = table.loc[predictor, ["calibrated", "ci_low", "ci_high"]].to_numpy(float)
+                value, low, high = map(float, table.loc[predictor, ["calibrated", "ci_low", "ci_high"]])
                 height = row + places[predictor]
                 axes.plot([low, high], [height, height], color=colours[predictor], linewidth=1.2)
                 _draw_point(axes, value, height, limits, colours[predictor])
-            perfect = table.loc[[DUPLICATE], "perfect_calibrated"].to_numpy(float)[0]
+            perfect = table.loc[[DUPLICATE], "perfect_calibrated"].to_numpy(float).item()
             _draw_point(axes, perfect, row + places[PERFECT], limits, colours[PERFECT], "d")
         for name, colour in colours.items():
             label = name if name == PERFECT else on_one_line(name)
