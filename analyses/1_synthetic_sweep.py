@@ -159,7 +159,7 @@ def main(
     chosen = ranges.chosen()
 
     from diversity_by_design.paper.gene_source import gene_source
-    from diversity_by_design.paper.results import gene_parameters, synthetic_sweep
+    from diversity_by_design.paper.writers import gene_parameters, synthetic_sweep
     from diversity_by_design.simulator.random_sweep import check_random_sweep, checksum, run_random_sweep, sweep_notes
 
     prepared = data.load()

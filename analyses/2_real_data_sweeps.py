@@ -17,8 +17,8 @@ def analyse(run: Run) -> None:
     """Degrade a data set along each of the paper's eight parameters and score the mean baseline."""
     from diversity_by_design.datasets.expression import read_expression
     from diversity_by_design.paper.correlations import sweep_correlations
-    from diversity_by_design.paper.results import real_data_sweeps as results
     from diversity_by_design.paper.sweeps import SWEEPS, SweepData, run_sweep
+    from diversity_by_design.paper.writers import real_data_sweeps as writers
     from diversity_by_design.running.files import read_csv
 
     folder, name = run.folder, run.prepared.name
@@ -35,12 +35,12 @@ def analyse(run: Run) -> None:
             )
             bar.update()
         bar.set_postfix_str("figures")
-        results.write_sharing_figures(folder, data, name)
+        writers.write_sharing_figures(folder, data, name)
         bar.update()
-        correlations = sweep_correlations(tables, results.CORRELATED)
-        results.write_sweep_figures(folder, tables, correlations)
+        correlations = sweep_correlations(tables, writers.CORRELATED)
+        writers.write_sweep_figures(folder, tables, correlations)
         simulated = read_csv(run.reads[0]) if run.reads else None
-        results.write_table_3(folder, correlations, name, simulated)
+        writers.write_table_3(folder, correlations, name, simulated)
         bar.update()
 
 

@@ -19,7 +19,7 @@ def analyse(run: Run) -> None:
     from diversity_by_design.degs import deg_scores, deg_weights
     from diversity_by_design.paper import niche
     from diversity_by_design.paper.comparison import spread_by_strength
-    from diversity_by_design.paper.results.niche_sensitivity import write_sensitivity, write_weights
+    from diversity_by_design.paper.writers.niche_sensitivity import write_sensitivity, write_weights
     from diversity_by_design.statistics import PerturbationStatistics
 
     with tqdm(total=4, desc="niche sensitivity", unit="step") as bar:

@@ -159,7 +159,7 @@ def main(
     from diversity_by_design.models import MODELS
     from diversity_by_design.models import jobs as training_jobs
     from diversity_by_design.models.splits import make_splits, read_halves
-    from diversity_by_design.paper.results import training as results
+    from diversity_by_design.paper.writers import training as writers
     from diversity_by_design.running.checksum import sha256
     from diversity_by_design.running.executors import executor
     from diversity_by_design.running.records import code_hash
@@ -180,7 +180,7 @@ def main(
         "losses": names,
         "seeds": design.seeds,
         "task": splits[0].task,
-        "split": results.split_table(splits).to_csv(index=False) if design.split else None,
+        "split": writers.split_table(splits).to_csv(index=False) if design.split else None,
         "graph": sha256(edges),
         "threads": design.threads,
         "device": place.device,
@@ -189,8 +189,7 @@ def main(
     folder = open_folder(NAME, prepared, common, seed, parameters)
     if folder is None:
         return
-    results.write_split(folder, splits, ontology, edges)
-    # On a cluster, GPUs are the workers'.
+    writers.write_split(folder, splits, ontology, edges)
     with claim(place.device if place.scheduler is None else "cpu") as here:
         used = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
         coexpression = [coexpression_graph(cells.X, cells.var_names, rows=rows, device=here) for rows in used]
@@ -201,7 +200,7 @@ def main(
         graphs=tuple({"ontology": ontology, "coexpression": graph} for graph in coexpression),
         options=options,
         folder=folder.path.resolve(),
-        models=(folder.work / results.MODELS).resolve(),
+        models=(folder.work / writers.MODELS).resolve(),
         device=place.device,
         threads=design.threads,
         tensorboard=design.tensorboard,
@@ -222,7 +221,7 @@ def main(
             if outcome.error:
                 tqdm.write(f"{job.name} failed; the others go on. {outcome.error}", file=sys.stderr)
             bar.update()
-    results.write_training(folder, jobs, outcomes, setting)
+    writers.write_training(folder, jobs, outcomes, setting)
     failed = [job.name for job in jobs if outcomes[job].error]
     if failed:
         print(f"failed: {listed(failed)}; the same command tries these again", file=sys.stderr)

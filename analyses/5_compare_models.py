@@ -24,7 +24,7 @@ def analyse(run: Run) -> None:
     from diversity_by_design.paper import comparison, model_comparison
     from diversity_by_design.paper.calibrated import calibrated_scores
     from diversity_by_design.paper.claims import Evidence
-    from diversity_by_design.paper.results import baselines, calibrated, models
+    from diversity_by_design.paper.writers import baselines, calibrated, models
     from diversity_by_design.predictions import FOLDER, read_predictions
     from diversity_by_design.statistics import PerturbationStatistics
     from diversity_by_design.truth import Truth

@@ -19,8 +19,8 @@ from messages import naming
 from diversity_by_design import cli
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper.gene_source import estimate_from_file, gene_source
-from diversity_by_design.paper.results import gene_parameters as gene_results
-from diversity_by_design.paper.results import synthetic_sweep as sweep_results
+from diversity_by_design.paper.writers import gene_parameters as gene_results
+from diversity_by_design.paper.writers import synthetic_sweep as sweep_results
 from diversity_by_design.running.results import ResultFolder
 from diversity_by_design.simulator.config import SIGMA_L
 from diversity_by_design.simulator.parameters import GeneParameters

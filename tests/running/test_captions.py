@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_refused_by_name(name, values, named):
 def written(analysis: str) -> set[str]:
     """Names of results that the programs of an analysis write, as patterns."""
     script = ROOT / "analyses" / f"{analysis}.py"
-    results = {module for module in closure(script) if ".paper.results." in module}
+    results = {module for module in closure(script) if ".paper.writers." in module}
     names = set()
     for path in [script, *map(source, results)]:
         tree = ast.parse(path.read_text())

@@ -83,7 +83,10 @@ def _facade(module: str) -> dict[str, tuple[str, str]] | None:
     """Names that a façade offers, each with its home and its name there; None for any other module."""
     file = source(module)
     body = _parsed(file.read_text(encoding="utf-8")).body if file else []
-    if not any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in body):
+    bound = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    assigned = [name for node in body if isinstance(node, ast.Assign) for name in ast.walk(node)]
+    bound |= {name.id for name in assigned if isinstance(name, ast.Name)}
+    if "__getattr__" not in bound:
         return None
     return {
         alias.asname or alias.name: (node.module, alias.name)
