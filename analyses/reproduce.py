@@ -9,87 +9,91 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
 
-from diversity_by_design import cli, datasets
+from diversity_by_design import cli
+from diversity_by_design.datasets.script import Preparation
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.paper.analysis import ANALYSES
 from diversity_by_design.running.child import start
-from diversity_by_design.running.index import write_index
-from diversity_by_design.running.locks import hold
-from diversity_by_design.running.records import read_record
 
-# Every script that a data set is analysed with, in the order in which they run, and what the report calls it.
-ANALYSES = {
-    "1_synthetic_sweep": "Synthetic sweep",
-    "2_real_data_sweeps": "Real-data sweeps",
-    "3_niche_sensitivity": "Sensitivity to niche signals",
-    "4_train_gears": "Training of GEARS",
-    "5_compare_models": "Comparison of models and baselines",
-}
 SWEEP, TRAINING = "1_synthetic_sweep", "4_train_gears"
 # A sweep of the paper's size takes hours on two cores, this one about a minute.
 REDUCED: dict[str, int | None] = {"n_datasets": 400, "max_entries": 5_000_000}
 N_AUDITED = 60
 # So does training on all cells for ten epochs, where the data are those of the paper.
 REDUCED_TRAINING: dict[str, int | None] = {"epochs": 3, "training_cells": 32}
-SEEDS = 2
 LOSSES = ["gears", "mse", "wmse"]
 SECONDS_TO_STOP = 20
 
-OnlyOption = Annotated[
-    str | None,
-    typer.Option("--only", metavar="N,N", show_default=False, help="Run only the analyses of these numbers, as 2,3."),
-]
-NDatasetsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--n-datasets",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help=f"Data sets to simulate in analysis 1 (default: {REDUCED['n_datasets']}, of at most "
-        f"{REDUCED['max_entries']:,} entries; the paper has 10000, of any size, which take hours on a small machine).",
-    ),
-]
-MaxEntriesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-entries",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help="Bound on the size (cells x genes) of simulated data sets; none by default where --n-datasets is given.",
-    ),
-]
-EpochsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--epochs",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help=f"Epochs of training in analysis 4, on all cells (default: {REDUCED_TRAINING['epochs']}, on "
-        f"{REDUCED_TRAINING['training_cells']} cells of each perturbation; GEARS takes 10 or 20, on all).",
-    ),
-]
-SeedsOption = Annotated[
-    int,
-    typer.Option("--seeds", min=1, metavar="N", help="Models that analysis 4 trains with each loss."),
-]
-GraphOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--graph",
-        metavar="FILE",
-        show_default="what data/gene_ontology/get_data.py downloaded",
-        help="Annotations or edges of which analysis 4 makes the graph of the perturbed genes.",
-    ),
-]
+
+def number(flag: str, text: str, **settings: Any) -> Any:
+    """Declare an option that takes a number of at least one."""
+    return typer.Option(flag, min=1, metavar="N", help=text, **settings)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Options of what is run, and how large."""
+
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", metavar="N,N", show_default=False, help="Run only the analyses of these numbers, as 2,3."
+        ),
+    ] = None
+    n_datasets: Annotated[
+        int | None,
+        number(
+            "--n-datasets",
+            f"Data sets to simulate in analysis 1 (default: {REDUCED['n_datasets']}, of at most "
+            f"{REDUCED['max_entries']:,} entries; the paper has 10000, of any size, which take hours on two cores).",
+            show_default=False,
+        ),
+    ] = None
+    max_entries: Annotated[
+        int | None,
+        number(
+            "--max-entries",
+            "Bound on the size (cells x genes) of simulated data sets; none by default where --n-datasets is given.",
+            show_default=False,
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        number(
+            "--epochs",
+            f"Epochs of training in analysis 4, on all cells (default: {REDUCED_TRAINING['epochs']}, on "
+            f"{REDUCED_TRAINING['training_cells']} cells of each perturbation; GEARS takes 10 or 20, on all).",
+            show_default=False,
+        ),
+    ] = None
+    seeds: Annotated[int, number("--seeds", "Models that analysis 4 trains with each loss.")] = 2
+    graph: Annotated[
+        Path | None,
+        typer.Option(
+            "--graph",
+            metavar="FILE",
+            show_default="what data/gene_ontology/get_data.py downloaded",
+            help="Annotations or edges of which analysis 4 makes the graph of the perturbed genes.",
+        ),
+    ] = None
+
+    @property
+    def of_sweep(self) -> dict[str, int | None]:
+        """How much analysis 1 simulates."""
+        size = REDUCED if self.n_datasets is None else {"n_datasets": self.n_datasets, "max_entries": None}
+        return size if self.max_entries is None else size | {"max_entries": self.max_entries}
+
+    @property
+    def of_training(self) -> dict[str, int | None]:
+        """How long analysis 4 trains."""
+        return REDUCED_TRAINING if self.epochs is None else {"epochs": self.epochs, "training_cells": None}
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,9 @@ def steps(folder: Path, only: str | None = None, options: Mapping[str, Sequence[
         `only` names a number that no script has.
     """
     options = options or {}
-    found = [Step(name, title, folder / f"{name}.py", options.get(name, ())) for name, title in ANALYSES.items()]
-    found = [step for step in found if step.script.is_file()]
-    if only is None:
-        return found
-    by_number = {step.name.split("_")[0]: step for step in found}
-    wanted = {number.strip() for number in only.split(",")}
+    every = [Step(name, title, folder / f"{name}.py", options.get(name, ())) for name, title in ANALYSES.items()]
+    by_number = {step.name.split("_")[0]: step for step in every if step.script.is_file()}
+    wanted = set(by_number) if only is None else {number.strip() for number in only.split(",")}
     unknown = sorted(wanted - set(by_number))
     if unknown:
         raise InputError(
@@ -159,12 +160,12 @@ def run_steps(to_run: Sequence[Step], arguments: Sequence[str]) -> dict[str, int
     return failed
 
 
-def arguments_of(**options: object) -> list[str]:
+def arguments_of(options: Mapping[str, object]) -> list[str]:
     """Options as a script's command line has them; those that are None or False are left out.
 
     Examples
     --------
-    >>> arguments_of(dataset="demo", seed=0, genes=None, force=True)
+    >>> arguments_of({"dataset": "demo", "seed": 0, "genes": None, "force": True})
     ['--dataset', 'demo', '--seed', '0', '--force']
     """
     arguments = []
@@ -179,70 +180,39 @@ def arguments_of(**options: object) -> list[str]:
 
 def has_another(folder: Path, chosen: Mapping[str, object]) -> bool:
     """Whether a finished analysis is in the folder that is not the one with these parameters."""
+    from diversity_by_design.running.records import read_record
+
     record = read_record(folder)
     return bool(
         record and record["complete"] and any(record["parameters"][name] != size for name, size in chosen.items())
     )
 
 
-def main(
-    dataset: cli.DatasetOption = cli.DATASET,
-    seed: cli.SeedOption = 0,
-    output: cli.OutputOption = cli.RESULTS,
-    workers: cli.WorkersOption = cli.CORES,
-    scheduler: cli.SchedulerOption = None,
-    device: cli.DeviceOption = "cpu",
-    force: cli.ForceOption = False,
-    only: OnlyOption = None,
-    n_datasets: NDatasetsOption = None,
-    max_entries: MaxEntriesOption = None,
-    epochs: EpochsOption = None,
-    seeds: SeedsOption = SEEDS,
-    graph: GraphOption = None,
-    preparation_seed: cli.PreparationSeedOption = 0,
-    perturbation_key: cli.PerturbationKeyOption = None,
-    control_label: cli.ControlLabelOption = None,
-    cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-    genes: cli.GenesOption = None,
-    min_genes_per_cell: cli.MinGenesPerCellOption = None,
-) -> None:
+def main(data: Preparation, common: cli.Common, place: cli.Place, size: Size, seed: cli.SeedOption = 0) -> None:
     """Prepare a data set, run every analysis on it, and write one page with all figures and tables."""
     folder = Path(__file__).resolve().parent
-    size = REDUCED if n_datasets is None else {"n_datasets": n_datasets, "max_entries": None}
-    size = size | ({} if max_entries is None else {"max_entries": max_entries})
-    n_audit = N_AUDITED if size == REDUCED else None
-    training = REDUCED_TRAINING if epochs is None else {"epochs": epochs, "training_cells": None}
+    n_audit = N_AUDITED if size.of_sweep == REDUCED else None
     # The other analyses take seconds on this machine's cores.
-    elsewhere = {"scheduler": scheduler, "device": device}
     options = {
-        SWEEP: arguments_of(**size, n_audit=n_audit, **elsewhere),
-        TRAINING: arguments_of(**training, seeds=seeds, graph=graph, **elsewhere),
+        SWEEP: arguments_of({**size.of_sweep, "n_audit": n_audit, **asdict(place)}),
+        TRAINING: arguments_of({**size.of_training, "seeds": size.seeds, "graph": size.graph, **asdict(place)}),
     }
-    to_run = steps(folder, only, options)
-    preparation: dict[str, Any] = {
-        "perturbation_key": perturbation_key,
-        "control_label": control_label,
-        "cells_per_perturbation": cells_per_perturbation,
-        "genes": genes,
-        "min_genes_per_cell": min_genes_per_cell,
-    }
-    prepared = datasets.load(dataset, seed=preparation_seed, **preparation)
-    results = output / prepared.name
-    trained = training | {"seeds": seeds, "losses": LOSSES}
+    to_run = steps(folder, size.only, options)
+
+    from diversity_by_design.running.index import write_index
+    from diversity_by_design.running.locks import hold
+
+    results = common.output / data.load().name
     with hold(results):  # a second start beside this one is refused
-        for name, chosen, is_reduced in (
-            (SWEEP, size, size == REDUCED),
-            (TRAINING, trained, training == REDUCED_TRAINING),
+        for name, chosen, reduced in (
+            (SWEEP, size.of_sweep, REDUCED),
+            (TRAINING, size.of_training | {"seeds": size.seeds, "losses": LOSSES}, REDUCED_TRAINING),
         ):
-            chosen_to_run = name in {step.name for step in to_run}
-            if chosen_to_run and is_reduced and not force and has_another(results / name, chosen):
+            runs = [step for step in to_run if step.name == name and reduced.items() <= chosen.items()]
+            if runs and not common.force and has_another(results / name, chosen):
                 print(f"{results / name}: holds another run, which stays as it is; --force makes the reduced one")
                 to_run = [step for step in to_run if step.name != name]
-        preparation["preparation_seed"] = preparation_seed
-        failed = run_steps(
-            to_run,
-            arguments_of(dataset=dataset, seed=seed, output=output, workers=workers, force=force, **preparation),
-        )
+        failed = run_steps(to_run, arguments_of({**asdict(data), "seed": seed, **asdict(common)}))
         index = write_index(results, expected={step.name: step.title for step in steps(folder)}, failed=failed)
     print(f"all results: {index}")
     if failed:

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from diversity_by_design import cli
+from diversity_by_design.datasets.script import Preparation
 from diversity_by_design.errors import InputError
 
 
@@ -34,17 +36,17 @@ def test_interruption_says_how_to_go_on(capsys):
 
 SCRIPT = '''
 from diversity_by_design import cli
+from diversity_by_design.datasets.script import Preparation
 from diversity_by_design.errors import InputError
 from diversity_by_design.running.project import data_dir
 
-def main(dataset: cli.DatasetOption = cli.DATASET, seed: cli.SeedOption = 0, output: cli.OutputOption = cli.RESULTS,
-         workers: cli.WorkersOption = cli.CORES, force: cli.ForceOption = False) -> None:
+def main(common: cli.Common, place: cli.Place, seed: cli.SeedOption = 0) -> None:
     """What this script does."""
     if seed == 1:
-        raise InputError(f"no data set {dataset!r}")
+        raise InputError(f"no device {place.device!r}")
     if seed == 2:
         raise ValueError("a mistake")
-    print(dataset, seed, output, workers, force, data_dir(), sep="|")
+    print(seed, common.output, common.workers, common.force, data_dir(), sep="|")
 
 if __name__ == "__main__":
     cli.script(main)
@@ -77,7 +79,6 @@ def test_defaults_lie_in_the_folder_of_the_script(script):
     done = script()
     assert done.stderr == ""
     expected = [
-        "demo",
         "0",
         str(script.root / "results"),
         str(cli.available_cores()),
@@ -89,52 +90,54 @@ def test_defaults_lie_in_the_folder_of_the_script(script):
 
 
 def test_script_exits_with_2_without_traceback(script):
-    done = script("--seed", "1", "--dataset", "norman")
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no data set 'norman'\n")
+    done = script("--seed", "1", "--device", "cuda:1")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no device 'cuda:1'\n")
     mistake = script("--seed", "2")
     assert mistake.returncode == 1
     assert "Traceback" in mistake.stderr
     assert "ValueError: a mistake" in mistake.stderr
 
 
-@pytest.mark.parametrize("wrong", [("--seed", "-1"), ("--workers", "0"), ("--genes", "0"), ("--colour", "red")])
-def test_wrong_options_are_refused(wrong):
-    def main(
-        seed: cli.SeedOption = 0, workers: cli.WorkersOption = 1, genes: cli.GenesOption = None
-    ) -> None:  # pragma: no cover
-        pytest.fail("ran all the same")
+def shown(main: Callable[..., None], *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a function run as a script."""
+    app = typer.Typer(add_completion=False)
+    app.command()(cli.flat(main))
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    return done.exit_code, done.output
 
-    app = typer.Typer()
-    app.command()(main)
-    done = CliRunner().invoke(app, list(wrong))
-    assert done.exit_code == 2
-    assert wrong[0] in done.output
+
+def everything(data: Preparation, common: cli.Common, place: cli.Place, seed: cli.SeedOption = 3) -> None:
+    """What this script does."""
+    print(data, common.workers, place, seed)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--seed", "-1"), ("--workers", "0"), ("--genes", "0"), ("--colour", "red"), ("--device", "tpu")],
+)
+def test_wrong_options_are_refused(wrong):
+    code, output = shown(everything, *wrong)
+    assert code == 2
+    assert wrong[0] in output
 
 
 def test_help_explains_every_shared_option():
-    def main(
-        dataset: cli.DatasetOption = cli.DATASET,
-        seed: cli.SeedOption = 0,
-        output: cli.OutputOption = cli.RESULTS,
-        workers: cli.WorkersOption = cli.CORES,
-        force: cli.ForceOption = False,
-        preparation_seed: cli.PreparationSeedOption = 0,
-        perturbation_key: cli.PerturbationKeyOption = None,
-        control_label: cli.ControlLabelOption = None,
-        cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-        genes: cli.GenesOption = None,
-        min_genes_per_cell: cli.MinGenesPerCellOption = None,
-    ) -> None:
-        """What this script does."""
-
+    _, output = shown(everything, "--help")
+    assert "What this script does." in output
     app = typer.Typer(add_completion=False)
-    app.command()(main)
-    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    assert "What this script does." in shown
-    for option in typer.main.get_command(app).params:
-        assert option.opts[0] in shown
+    app.command()(cli.flat(everything))
+    options = typer.main.get_command(app).params
+    assert len(options) == 13
+    for option in options:
+        assert option.opts[0] in output
         assert option.name == "help" or option.help, option.name
-    assert str(cli.RESULTS) not in shown  # a folder of this machine says nothing to a reader
+    assert str(cli.RESULTS) not in output  # a folder of this machine says nothing to a reader
+
+
+def test_fields_of_a_dataclass_are_options():
+    code, output = shown(everything, "--genes", "7", "--workers", "2", "--device", "cuda:1")
+    assert code == 0
+    assert output.split() == [*f"{Preparation(genes=7)} 2 {cli.Place(device='cuda:1')} 3".split()]
 
 
 def test_library_does_not_import_the_command_line():

@@ -19,6 +19,12 @@ from diversity_by_design.running.results import ResultFolder
 
 SPECIAL = "Pearson(Δ) < 0 & \"R²\" > '1' <script>alert(1)</script>"
 FRAME = pd.DataFrame({"perturbation": ["A<B", "C+D"], "n_<p>": [64, 12], "mse": [0.123456789, np.nan]})
+CAPTIONS = {
+    "scores": {"caption": SPECIAL},
+    "all_points": {"caption": "Every point"},
+    "long": {"caption": "Long."},
+    "*": {"title": "{title}", "caption": SPECIAL, "paper": "2D/E"},
+}
 
 
 def open_analysis(folder: Path, name: str = "2_sweeps", title: str = "Sweeps") -> ResultFolder:
@@ -26,14 +32,20 @@ def open_analysis(folder: Path, name: str = "2_sweeps", title: str = "Sweeps") -
         name=folder.name, path=folder, checksum="sha256:0123", report={"left_out": ["E", "F"], "n_cells": 7}
     )
     return ResultFolder(
-        folder / name, analysis=name, title=title, dataset=dataset, seed=3, parameters={"grid": [1, 2, 3]}
+        folder / name,
+        analysis=name,
+        title=title,
+        dataset=dataset,
+        seed=3,
+        parameters={"grid": [1, 2, 3]},
+        captions=CAPTIONS,
     )
 
 
 def add_figure(analysis: ResultFolder, name: str = "bias", title: str = SPECIAL) -> None:
     figure, axes = plt.subplots(figsize=(3, 2))
     axes.plot([0, 1], [0, 1])
-    analysis.figure(name, figure, {"points": FRAME}, title=title, caption=SPECIAL, paper="2D/E")
+    analysis.figure(name, figure, {"points": FRAME}, title=title)
 
 
 @pytest.fixture
@@ -42,8 +54,8 @@ def results(tmp_path) -> Path:
     folder = tmp_path / "demo"
     done = open_analysis(folder)
     done.note(SPECIAL)
-    done.table("scores", FRAME, caption=SPECIAL, show=True)
-    done.table("all_points", FRAME, caption="Every point")
+    done.table("scores", FRAME, show=True)
+    done.table("all_points", FRAME)
     add_figure(done)
     add_figure(done, "again", "Second figure")
     done.finish()
@@ -133,7 +145,7 @@ def test_preparation_is_told_once_and_different_inputs_are_pointed_out(results):
 
 def test_long_tables_are_shown_in_part_and_say_so(tmp_path):
     analysis = open_analysis(tmp_path / "demo")
-    analysis.table("long", pd.DataFrame({"n": range(1000)}), caption="Long.", show=True)
+    analysis.table("long", pd.DataFrame({"n": range(1000)}), show=True)
     page = write_index(tmp_path / "demo").read_text(encoding="utf-8")
     assert "The first 60 of 1000 rows." in page
     assert page.count("<tr>") == 61

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from diversity_by_design import cli
-from diversity_by_design.datasets.gene_ontology import Source, get_gene_ontology
+from diversity_by_design.datasets.ontology_source import Source
 from diversity_by_design.running.project import data_dir
 
 SourceOption = Annotated[
@@ -19,6 +19,8 @@ SourceOption = Annotated[
 
 def main(source: SourceOption = Source.NCBI, force: cli.ForceOption = False) -> None:
     """Download what the graph of genes for GEARS is made of: gene ontology annotations, or ready edges."""
+    from diversity_by_design.datasets.gene_ontology import get_gene_ontology
+
     get_gene_ontology(data_dir(), source, force=force)
 
 

@@ -1,10 +1,9 @@
 """What the scripts share: their options, where results are, and how errors reach the reader.
 
-A script declares its options with the types of this module and hands its function to `script`::
+A script declares its options as parameters of a function, with the types of this module, and hands it to `script`.
+Options that belong together are the fields of a dataclass, which the function gets whole::
 
-    def main(dataset: cli.DatasetOption = cli.DATASET, seed: cli.SeedOption = 0,
-             output: cli.OutputOption = cli.RESULTS, workers: cli.WorkersOption = cli.CORES,
-             force: cli.ForceOption = False) -> None:
+    def main(common: cli.Common, seed: cli.SeedOption = 0) -> None:
         '''One line that --help shows.'''
 
     if __name__ == "__main__":
@@ -13,11 +12,14 @@ A script declares its options with the types of this module and hands its functi
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -28,123 +30,70 @@ from diversity_by_design.threads import available_cores
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
-
-# Defaults of the options below.
-DATASET = "demo"
 RESULTS = project_root() / "results"
 CORES = available_cores()
 
-PREPARATION = "How the data are prepared"
-
-DatasetOption = Annotated[
-    str,
-    typer.Option(
-        "--dataset",
-        metavar="NAME|FILE",
-        help="Name of a data set (demo, which is synthetic; norman19; replogle22; papalexi21) or an .h5ad file.",
-    ),
-]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Seed of every random choice; the same seed gives the same results.")
 ]
-OutputOption = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        file_okay=False,
-        metavar="FOLDER",
-        show_default="results/ in the project's folder",
-        help="Folder of the results; they go to FOLDER/<dataset>/<analysis>/.",
-    ),
-]
-WorkersOption = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        min=1,
-        show_default="all cores",
-        help="Threads or processes that share the work; results do not depend on it.",
-    ),
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        metavar="ADDRESS",
-        show_default=False,
-        help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of on "
-        "this machine.",
-    ),
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="cpu|cuda", help="What computes; both agree in distribution, not in every number."
-    ),
-]
 ForceOption = Annotated[bool, typer.Option("--force", help="Start anew, even where the work is done or half done.")]
-PreparationSeedOption = Annotated[
-    int,
-    typer.Option(
-        "--preparation-seed",
-        min=0,
-        rich_help_panel=PREPARATION,
-        help="Seed that decides which cells are drawn; each seed has a prepared file of its own.",
-    ),
-]
-PerturbationKeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--perturbation-key",
-        metavar="COLUMN",
-        show_default=False,
-        rich_help_panel=PREPARATION,
-        help="Column of obs that names each cell's perturbation.",
-    ),
-]
-ControlLabelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--control-label",
-        metavar="LABEL",
-        show_default=False,
-        rich_help_panel=PREPARATION,
-        help="Label of unperturbed cells in that column.",
-    ),
-]
-CellsPerPerturbationOption = Annotated[
-    int | None,
-    typer.Option(
-        "--cells-per-perturbation",
-        min=2,
-        metavar="N",
-        show_default=False,
-        rich_help_panel=PREPARATION,
-        help="Take exactly N cells of each perturbation, at random; perturbations with fewer are left out and listed.",
-    ),
-]
-GenesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--genes",
-        min=1,
-        metavar="N",
-        show_default=False,
-        rich_help_panel=PREPARATION,
-        help="Keep the N most variable genes.",
-    ),
-]
-MinGenesPerCellOption = Annotated[
-    int | None,
-    typer.Option(
-        "--min-genes-per-cell",
-        min=0,
-        metavar="N",
-        show_default=False,
-        rich_help_panel=PREPARATION,
-        help="Leave out cells in which fewer than N genes were detected.",
-    ),
-]
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is no device; it must be cpu, cuda, or one GPU such as cuda:0")
+    return name
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every analysis."""
+
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            file_okay=False,
+            metavar="FOLDER",
+            show_default="results/ in the project's folder",
+            help="Folder of the results; they go to FOLDER/<dataset>/<analysis>/.",
+        ),
+    ] = RESULTS
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            show_default="all cores",
+            help="Threads or processes that share the work; results do not depend on it.",
+        ),
+    ] = CORES
+    force: ForceOption = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Options of an analysis whose work can be done elsewhere."""
+
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            metavar="ADDRESS",
+            show_default=False,
+            help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of "
+            "on this machine.",
+        ),
+    ] = None
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="cpu|cuda",
+            parser=_device,
+            help="What computes; both agree in distribution, not in every number.",
+        ),
+    ] = "cpu"
 
 
 @contextmanager
@@ -165,8 +114,47 @@ def exit_on_error() -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from error
 
 
+def flat(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with a parameter for each field of the dataclasses among its parameters.
+
+    Examples
+    --------
+    >>> def main(common: Common, seed: SeedOption = 0) -> None:
+    ...     '''Say where results go.'''
+    >>> list(inspect.signature(flat(main)).parameters)
+    ['output', 'workers', 'force', 'seed']
+    """
+    types = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    groups = {name: types[name] for name in parameters if is_dataclass(types[name])}
+    options: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in parameters.items():
+        if name in groups:
+            hints = get_type_hints(groups[name], include_extras=True)
+            options |= {field.name: (hints[field.name], field.default) for field in fields(groups[name])}
+        else:
+            options[name] = (types[name], parameter.default)
+
+    def call(**given: Any) -> None:
+        whole = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        function(**given, **whole)
+
+    call.__doc__ = function.__doc__
+    call.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in options.items()
+        ]
+    )
+    return call
+
+
 def script(main: Callable[..., None]) -> None:
     """Run `main` as a command-line program: its parameters become options, its docstring the help text."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(exit_on_error()(main))
+    app.command()(exit_on_error()(flat(main)))
     app()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class InputError(ValueError):
@@ -101,6 +102,8 @@ def enough_perturbations(labels: Sequence[object] | pd.Index, where: str) -> Non
 
 def unique_names(names: Iterable[object], what: str, where: str) -> None:
     """Raise InputError if a name occurs twice; `what` is "gene", "cell" or "perturbation"."""
+    import pandas as pd
+
     index = pd.Index(list(names))
     repeated = index[index.duplicated()].unique()
     if len(repeated):

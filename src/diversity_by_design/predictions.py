@@ -13,6 +13,7 @@ import pandas as pd
 
 from diversity_by_design.errors import InputError, listed, unique_names
 from diversity_by_design.labels import is_combination, label_index
+from diversity_by_design.loss_names import LOSSES, loss_power
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.statistics import PerturbationStatistics
@@ -20,8 +21,6 @@ from diversity_by_design.statistics import PerturbationStatistics
 # Where training leaves them, inside the results of a data set.
 FOLDER = Path("4_train_gears") / "predictions"
 TASKS = ("combinations", "unseen")
-# The order in which tables and figures have the losses; powers of weights follow.
-LOSSES = ("gears", "mse", "wmse", "wmse_all_cells", "wmse_released")
 
 _KEY = "prediction"
 _TEXTS = ("model", "task", "run", "dataset_checksum")
@@ -168,26 +167,6 @@ def file_stem(model: str, loss: str | None) -> str:
 def prediction_checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of predictions in `folder` by its name; none if there is no such folder."""
     return {path.name: sha256(path) for path in _files(folder)}
-
-
-def loss_power(loss: str) -> tuple[str, float | None]:
-    """Split a loss's name into its base and the power that its weights are raised to; None without one.
-
-    Raises
-    ------
-    InputError
-        What follows ``^`` is no number.
-
-    Examples
-    --------
-    >>> loss_power("wmse^0.5"), loss_power("mse")
-    (('wmse', 0.5), ('mse', None))
-    """
-    base, raised, power = loss.partition("^")
-    try:
-        return base, float(power) if raised else None
-    except ValueError:
-        raise InputError(f"loss {loss!r}: {power!r} is no power; expected a number, such as wmse^0.5") from None
 
 
 def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_checksum: str) -> list[Prediction]:

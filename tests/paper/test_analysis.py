@@ -10,9 +10,12 @@ import pytest
 from conftest import ROOT
 
 from diversity_by_design import cli, datasets
+from diversity_by_design.datasets.script import Preparation
 from diversity_by_design.paper.analysis import Run, script
+from diversity_by_design.running import results as running_results
 from diversity_by_design.running.results import ResultFolder
 
+NAME = "2_real_data_sweeps"
 DATASET = SimpleNamespace(name="demo", path=Path("demo.h5ad"), checksum="sha256:0123", report=None)
 
 
@@ -37,9 +40,12 @@ def analyse(tmp_path, monkeypatch):
     done: list[int] = []
     monkeypatch.setattr(datasets, "load", load)
 
-    def run(**options) -> list[int]:
-        monkeypatch.setattr(cli, "script", lambda main: main(output=tmp_path, **options))
-        script(copy, name="2_second", title="Second", parameters={}, reads=reads)
+    monkeypatch.setattr(running_results, "read_captions", lambda analysis: {"copy": {"caption": analysis}})
+
+    def run(preparation_seed: int = 0, **options) -> list[int]:
+        data = Preparation(preparation_seed=preparation_seed)
+        monkeypatch.setattr(cli, "script", lambda main: main(data, cli.Common(output=tmp_path), **options))
+        script(copy, NAME, reads=reads)
         return done
 
     run.asked = asked
@@ -56,9 +62,9 @@ def test_a_file_of_another_analysis_that_changes_makes_the_analysis_again(analys
     assert analyse() == [0, 1]
     (folder / "r.csv").write_text("0.6")
     assert analyse() == [0, 1, 1]
-    record = json.loads((tmp_path / "demo" / "2_second" / "run.json").read_text())
+    record = json.loads((tmp_path / "demo" / NAME / "run.json").read_text())
     assert list(record["reads"]) == ["1_first/r.csv"]
-    assert (tmp_path / "demo" / "2_second" / "copy.csv").read_text().split() == ["row", "0.6"]
+    assert (tmp_path / "demo" / NAME / "copy.csv").read_text().split() == ["row", "0.6"]
 
 
 def test_the_seed_of_an_analysis_is_not_that_of_the_preparation(analyse):

@@ -9,17 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from examples import make_paper_truth, write_counts
+from examples import make_demo, make_paper_truth, write_counts
 from messages import naming
 from scipy import stats as scipy_stats
 
-from diversity_by_design import PerturbationStatistics, Truth, cli, datasets
+from diversity_by_design import PerturbationStatistics, Truth, cli, score
 from diversity_by_design.datasets.expression import read_expression
+from diversity_by_design.datasets.script import Preparation
 from diversity_by_design.errors import InputError
+from diversity_by_design.models.splits import make_splits, write_splits
 from diversity_by_design.paper import comparison
 from diversity_by_design.paper import model_comparison as models
+from diversity_by_design.paper.calibrated import calibrated_scores
 from diversity_by_design.paper.claims import CHECKS, Evidence, check_claims
 from diversity_by_design.predictions import FOLDER, Prediction
+from diversity_by_design.running.captions import caption
 from diversity_by_design.running.results import ResultFolder
 
 CLAIMS = pd.read_csv(ROOT / "analyses" / "paper_reference" / "claims.csv")
@@ -335,9 +339,8 @@ def test_every_claim_of_the_paper_can_be_checked_and_none_is_unknown(evidence):
 # Analysis 5 as a whole.
 
 NAME = "5_compare_models"
-FIGURES = {"baseline_metrics": "6", "deg_count_groups": "9", "duplicate_strength": "7"}
+FIGURES = {"baseline_metrics": "6", "deg_count_groups": "9", "duplicate_strength": "7", "calibrated_scores": ""}
 TABLES = {"model_tests", "seed_spread", "seed_intervals", "variance_ratio", "claims", "group_tests", "summary"}
-OPTIONS = {"perturbation_key": "guide", "min_genes_per_cell": 1}
 
 
 def load_script():
@@ -351,40 +354,52 @@ script = load_script()
 
 
 @pytest.fixture(scope="module")
-def screen(tmp_path_factory):
-    return write_counts(tmp_path_factory.mktemp("own") / "own.h5ad")
+def screen(tmp_path_factory) -> Preparation:
+    """Seven single perturbations and a combination."""
+    path = write_counts(tmp_path_factory.mktemp("own") / "own.h5ad")
+    return Preparation(dataset=str(path), perturbation_key="guide", min_genes_per_cell=1)
+
+
+@pytest.fixture(scope="module")
+def screen_of_combinations(tmp_path_factory) -> Preparation:
+    path = tmp_path_factory.mktemp("demo") / "own.h5ad"
+    make_demo().write_h5ad(path)
+    return Preparation(dataset=str(path))
 
 
 @pytest.fixture
-def analyse(screen, tmp_path, monkeypatch):
+def analyse(tmp_path, monkeypatch):
     """Run analysis 5 in this process: its record, and its figures as they were handed over (not drawn to files)."""
     import matplotlib.pyplot as plt
 
-    def keep(self, name, figure, data, **about):
+    def keep(self, name, figure, data, **values):
         plt.close(figure)
-        figures[name] = about | {"data": data}
+        figures[name] = {"paper": "", "data": data} | caption(self._captions, name, values)
 
     figures = {}
-    monkeypatch.setenv("DBD_DATA_DIR", str(screen.parent / "data"))
+    monkeypatch.setenv("DBD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(ResultFolder, "figure", keep)
-    arguments = {"dataset": str(screen), "output": tmp_path, "workers": 1, **OPTIONS}
-    monkeypatch.setattr(cli, "script", lambda main: main(**arguments))
 
-    def run():
+    def run(data: Preparation):
         figures.clear()
-        script.script(script.analyse, name=NAME, title="Comparison", parameters={}, reads=script.reads)
+        monkeypatch.setattr(cli, "script", lambda main: main(data, cli.Common(output=tmp_path, workers=1)))
+        script.script(script.analyse, NAME, {}, script.reads)
         return json.loads((tmp_path / "own" / NAME / "run.json").read_text()), figures
 
     return run
 
 
-def predict(screen, output, shares, task, keep) -> None:
-    """Leave predictions where analysis 4 would: the truth, shrunken."""
-    prepared = datasets.load(str(screen), data_dir=screen.parent / "data", **OPTIONS)
+def predict(data: Preparation, output, shares, task, left_out=()) -> None:
+    """Leave a split and predictions where analysis 4 would: the truth, shrunken."""
+    prepared = data.load()
     stats = PerturbationStatistics.from_anndata(read_expression(prepared.path))
+    splits = make_splits(task, stats.labels, 0)
+    (output / "own" / FOLDER).mkdir(parents=True, exist_ok=True)
+    write_splits(output / "own" / script.SPLITS, splits)
+    half = {label: split.half for split in splits for label in split.labels("test") if label not in left_out}
+    about = {"task": task, "dataset_checksum": prepared.checksum, "half": np.array(list(half.values()))}
     for (loss, seed), share in shares.items():
-        one = shrunken(stats, share, loss, seed, [label for label in stats.labels if keep(label)])
-        replace(one, task=task, dataset_checksum=prepared.checksum).write(output / "own" / FOLDER)
+        replace(shrunken(stats, share, loss, seed, list(half)), **about).write(output / "own" / FOLDER)
 
 
 def papers(figures) -> dict[str, str]:
@@ -392,45 +407,73 @@ def papers(figures) -> dict[str, str]:
 
 
 def test_analysis_has_the_models_in_every_figure_and_notices_new_predictions(screen, analyse, tmp_path):
-    shares = {("gears", 0): 0.4, ("mse", 0): 0.1, ("wmse", 0): 0.6}
-    predict(screen, tmp_path, shares, "unseen", lambda label: label not in ("P0", "P1"))
-    record, figures = analyse()
+    predict(screen, tmp_path, {("gears", 0): 0.4, ("mse", 0): 0.1, ("wmse", 0): 0.6}, "unseen", ["P0"])
+    record, figures = analyse(screen)
     assert papers(figures) == FIGURES | {"model_comparison": "8"}
     assert {table["name"] for table in record["tables"]} >= TABLES
-    assert list(record["reads"]) == [str(FOLDER / f"gears_{loss}_seed0.h5ad") for loss in ("gears", "mse", "wmse")]
+    files = [FOLDER / f"gears_{loss}_seed0.h5ad" for loss in ("gears", "mse", "wmse")]
+    assert list(record["reads"]) == [*map(str, files), str(script.SPLITS)]
     for about in figures.values():
         assert about["caption"] and not {"nan", "nan,", "nan."} & set(about["caption"].split())
     assert any(re.search(naming(6, 8), note) for note in record["notes"])
     # Baselines and models are on the same perturbations, figure 7 on all.
     scores = figures["baseline_metrics"]["data"]
     counted = scores[scores["metric"] == "wmse"].groupby("predictor")["perturbation"].nunique()
-    assert counted.to_dict() == {"additive": 1} | dict.fromkeys(
-        ["control_mean", "perturbed_mean", "gears_gears", "gears_mse", "gears_wmse", "technical_duplicate"], 6
-    )
+    trained = ["gears_gears", "gears_mse", "gears_wmse"]
+    assert counted.to_dict() == dict.fromkeys(["control_mean", "perturbed_mean", *trained, "technical_duplicate"], 6)
     assert len(figures["duplicate_strength"]["data"]["relation"]) == 8
     assert "gears_wmse" in set(figures["deg_count_groups"]["data"]["scores"]["predictor"])
-    assert "one seed per loss" in figures["model_comparison"]["caption"]
-    assert re.search(naming(1), figures["model_comparison"]["caption"])
+    assert re.search(naming(1, "seeds"), figures["model_comparison"]["caption"])
 
     # A second seed and further powers: the analysis is run anew, with the dose curve.
-    predict(screen, tmp_path, {("mse", 1): 0.3, ("wmse^0.5", 0): 0.3}, "unseen", lambda label: label != "P0")
-    record, figures = analyse()
+    predict(screen, tmp_path, {("mse", 1): 0.3, ("wmse^0.5", 0): 0.3}, "unseen")
+    record, figures = analyse(screen)
     assert set(figures) == {*FIGURES, "model_comparison", "loss_dose_curve"}
     assert any("seeds" in note for note in record["notes"])
     assert any("fewer" in note for note in record["notes"])
     spread = pd.read_csv(tmp_path / "own" / NAME / "seed_spread.csv")
     assert spread.query("loss == 'mse' and metric == 'wmse'")["seed"].tolist() == [0, 1]
-    assert "0.3" in figures["loss_dose_curve"]["caption"]
+    assert re.search(naming("0.05", "0.36"), figures["loss_dose_curve"]["caption"])
 
     # Nothing is new: nothing is done.
-    assert analyse()[1] == {}
+    assert analyse(screen)[1] == {}
 
 
-def test_analysis_of_combinations_is_figure_4_and_runs_with_one_loss(screen, analyse, tmp_path):
-    predict(screen, tmp_path, {("wmse", 0): 0.6}, "combinations", lambda label: label in ("P0+P1", "P2", "P3"))
-    record, figures = analyse()
+def test_analysis_of_combinations_is_figure_4_and_runs_with_one_loss(screen_of_combinations, analyse, tmp_path):
+    predict(screen_of_combinations, tmp_path, {("wmse", 0): 0.6}, "combinations")
+    record, figures = analyse(screen_of_combinations)
     assert papers(figures) == FIGURES | {"model_comparison": "4"}
     claims = pd.read_csv(tmp_path / "own" / NAME / "claims.csv")
     assert claims["note"].fillna("").str.contains("gears_mse").sum() >= 4
     assert "group_tests" not in {table["name"] for table in record["tables"]}
-    assert "Brackets" not in figures["model_comparison"]["caption"]
+
+
+def test_calibrated_scores_of_a_half_know_its_training_perturbations_only(
+    screen_of_combinations, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DBD_DATA_DIR", str(tmp_path / "data"))
+    prepared = screen_of_combinations.load()
+    cells = read_expression(prepared.path)
+    stats = PerturbationStatistics.from_anndata(cells)
+    splits = make_splits("combinations", stats.labels, 0)
+    half = {label: split.half for split in splits for label in split.labels("test")}
+    model = replace(shrunken(stats, 0.6, labels=list(half)), half=np.array(list(half.values())), task="combinations")
+    card = calibrated_scores(cells, [model], splits, workers=1)
+    assert card.models == ["gears_mse"] and set(card.table["perturbation"]) == set(half)
+    alone = score(
+        [
+            Truth.from_anndata(cells, train=split.labels("train"), labels=split.labels("test"), workers=1)
+            for split in splits
+        ],
+        {"gears_mse": {0: model.expression}},
+    )
+    pd.testing.assert_frame_equal(card.table, alone.table)
+
+    # What a model has been trained on is no part of its test.
+    swapped = replace(model, half=1 - model.half)
+    with pytest.raises(InputError, match=naming("gears_mse", len(half))):
+        calibrated_scores(cells, [swapped], splits)
+    # Without models, all perturbations are used, and that is said.
+    everything = calibrated_scores(cells, workers=1)
+    assert set(everything.table["perturbation"]) == set(stats.labels)
+    assert any("training" in note for note in everything.notes)

@@ -20,6 +20,11 @@ from diversity_by_design.running.records import portable
 from diversity_by_design.running.results import ResultFolder, settle_layout
 
 FRAME = pd.DataFrame({"perturbation": ["A", "B+C"], "mse": [1 / 3, np.nan]})
+CAPTIONS = {
+    "bias": {"title": "Bias", "caption": "See", "paper": "2D/E"},
+    "scores": {"title": "Scores", "caption": "All scores"},
+    "*": {"title": "", "caption": ""},
+}
 
 
 def open_folder(path: Path, checksum: str = "sha256:0123", **changed) -> ResultFolder:
@@ -31,6 +36,7 @@ def open_folder(path: Path, checksum: str = "sha256:0123", **changed) -> ResultF
         ),
         "seed": 0,
         "parameters": {"grid": [1, 2]},
+        "captions": CAPTIONS,
     }
     return ResultFolder(path, **{**options, **changed})
 
@@ -56,7 +62,7 @@ def finish_first_run(path: Path) -> dict[str, bytes]:
     folder = open_folder(path)
     folder.table("scores", FRAME)
     folder.table("only_earlier", FRAME)
-    folder.figure("bias", draw(), FRAME, title="Bias", caption="", paper="")
+    folder.figure("bias", draw(), FRAME)
     with folder.file("predictions/mse.h5ad") as file:
         file.write_text("earlier")
     folder.note("old")
@@ -70,9 +76,9 @@ def test_run_json_tells_how_the_results_were_made(tmp_path, monkeypatch):
     command = ["analyses/2_sweeps.py", "--dataset", "/elsewhere/screen.h5ad", f"--output={tmp_path}/results"]
     monkeypatch.setattr(sys, "argv", command)
     folder = open_folder(tmp_path / "results")
-    folder.table("scores", FRAME, caption="All scores", show=True)
-    folder.figure("bias", draw(), FRAME, title="Bias", caption="See", paper="2D/E")
-    folder.figure("pair", draw(), {"points": FRAME, "trend": FRAME}, title="Pair", caption="", paper="")
+    folder.table("scores", FRAME, show=True)
+    folder.figure("bias", draw(), FRAME)
+    folder.figure("pair", draw(), {"points": FRAME, "trend": FRAME})
     folder.note("B was left out")
     folder.note("B was left out")
     assert not folder.complete
@@ -126,11 +132,11 @@ def test_complete_only_once_finished_and_while_all_files_are_there(tmp_path):
 
 
 def test_interrupted_run_goes_on_without_making_a_table_again(tmp_path):
-    first = open_folder(tmp_path).cached_table("sweep_k", lambda: FRAME, caption="k")
+    first = open_folder(tmp_path).cached_table("sweep_k", lambda: FRAME)
     started = record(tmp_path)["started"]
 
     again = open_folder(tmp_path)
-    second = again.cached_table("sweep_k", lambda: pytest.fail("made again"), caption="k")
+    second = again.cached_table("sweep_k", lambda: pytest.fail("made again"))
     pd.testing.assert_frame_equal(first, second)
     assert first["mse"].iat[0] == 0.3333333333  # what the file says, also when it was just made
     again.finish()
@@ -345,7 +351,7 @@ def test_two_results_cannot_share_a_file(tmp_path):
     folder = open_folder(tmp_path)
     folder.table("scores", FRAME)
     with pytest.raises(InputError, match=naming("scores.csv")):
-        folder.figure("scores", draw(), FRAME, title="", caption="", paper="")
+        folder.figure("scores", draw(), FRAME)
     folder.table("scores", FRAME.head(1))  # the same result again replaces it
     assert record(tmp_path)["tables"][0]["rows"] == 1
 
@@ -366,7 +372,7 @@ def test_failed_figure_is_closed_and_not_recorded(tmp_path):
     figure = draw()
     folder = open_folder(tmp_path)
     with pytest.raises(ValueError, match="reset_index"):
-        folder.figure("bias", figure, FRAME.set_index("perturbation"), title="", caption="", paper="")
+        folder.figure("bias", figure, FRAME.set_index("perturbation"))
     assert figure.number not in plt.get_fignums()
     assert record(tmp_path)["figures"] == []
     assert set(content(tmp_path)) == {"run.json"}
@@ -383,12 +389,13 @@ import pandas as pd
 from diversity_by_design.running.results import ResultFolder
 matplotlib.rcParams["pdf.fonttype"] = 42
 folder = ResultFolder(Path(sys.argv[1]), analysis="a", title="A", seed=0, parameters={},
+                      captions={"bias": {"title": "", "caption": ""}},
                       dataset=SimpleNamespace(name="demo", path=Path("d"), checksum="c", report=None))
 figure, axes = plt.subplots(figsize=(2, 1.5))
 axes.scatter([0, 1], [0, 1], label="\\u03b2", rasterized=True)
 axes.set_title(r"$\\mu^{all}$ \\u2192 \\u0394")
 axes.legend()
-folder.figure("bias", figure, pd.DataFrame({"x": [0, 1]}), title="", caption="", paper="")
+folder.figure("bias", figure, pd.DataFrame({"x": [0, 1]}))
 """
 
 

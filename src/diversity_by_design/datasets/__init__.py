@@ -1,7 +1,27 @@
-"""Data sets: the registry of known ones, downloading, preparation, and the synthetic demo."""
+"""Data sets: the registry of known ones, downloading, preparation, and the synthetic demo.
 
-from diversity_by_design.datasets.loading import PreparedDataset, load
-from diversity_by_design.datasets.registry import DATASETS, DatasetSpec, get
-from diversity_by_design.running.checksum import sha256
+Names are imported on first use, so that importing the package costs next to nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from diversity_by_design.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from diversity_by_design.datasets.loading import PreparedDataset, load
+    from diversity_by_design.datasets.registry import DATASETS, DatasetSpec, get
+    from diversity_by_design.running.checksum import sha256
 
 __all__ = ["DATASETS", "DatasetSpec", "PreparedDataset", "get", "load", "sha256"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "DATASETS": "datasets.registry",
+        "DatasetSpec": "datasets.registry",
+        "PreparedDataset": "datasets.loading",
+        "get": "datasets.registry",
+        "load": "datasets.loading",
+        "sha256": "running.checksum",
+    },
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tarfile
 import zlib
-from enum import StrEnum
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from diversity_by_design.datasets.annotations import (
 )
 from diversity_by_design.datasets.demo import of_seed
 from diversity_by_design.datasets.download import fetch
+from diversity_by_design.datasets.ontology_source import Source
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.running.files import atomic_path
 from diversity_by_design.running.locks import hold
@@ -37,13 +37,6 @@ DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 GEARS_FILE = "6934319"
 GEARS_ARCHIVE = "go_essential_all.tar.gz"
 GEARS_MEMBER = "go_essential_all/go_essential_all.csv"
-
-
-class Source(StrEnum):
-    """Who publishes what the graph is made of."""
-
-    NCBI = "ncbi"
-    GEARS = "gears"
 
 
 def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bool = False) -> Path:

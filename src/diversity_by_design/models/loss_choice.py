@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from diversity_by_design.arrays import FloatArray
-from diversity_by_design.degs import DegScores, deg_scores, deg_weights, squared_scores
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import label_index
-from diversity_by_design.predictions import LOSSES, loss_power
-from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.loss_names import LOSSES, loss_power
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from diversity_by_design.arrays import FloatArray
+    from diversity_by_design.degs import DegScores
     from diversity_by_design.models.losses import GEARSLoss, WMSELoss
+    from diversity_by_design.statistics import PerturbationStatistics
 
 ALLOWED = (
     "gears (GEARS' own)",
@@ -90,6 +90,8 @@ def released_weights(degs: DegScores | npt.ArrayLike) -> FloatArray:
     >>> released_weights([[0.0, -1.0, 2.0, 2.0]])
     array([[ 0.  ,  6.25, 25.  , 25.  ]])
     """
+    from diversity_by_design.degs import squared_scores
+
     squared = squared_scores(degs)
     return _RELEASED_FACTOR * squared / squared.shape[-1]
 
@@ -103,6 +105,9 @@ def training_weights(
     perturbations in `statistics`, at least two, are looked at, so that no test perturbation is part of the "rest" that
     they are compared with.
     """
+    from diversity_by_design.degs import deg_scores, deg_weights
+    from diversity_by_design.labels import label_index
+
     if not choice.base.startswith("wmse"):
         raise InputError(f"the loss {choice.name!r} has no weights; those that have: {listed(ALLOWED[2:])}")
     labels = label_index(training_labels, "training labels", statistics.control)

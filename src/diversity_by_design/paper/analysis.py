@@ -1,14 +1,27 @@
-"""What the numbered scripts have in common: their options, the prepared data set, and the folder of results."""
+"""What the numbered scripts have in common: their names, the folder of results, how they begin and end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diversity_by_design import cli, datasets
-from diversity_by_design.datasets import PreparedDataset
-from diversity_by_design.running.results import ResultFolder
+from diversity_by_design import cli
+from diversity_by_design.datasets.script import Preparation
+
+if TYPE_CHECKING:
+    from diversity_by_design.datasets import PreparedDataset
+    from diversity_by_design.running.results import ResultFolder
+
+# In the order in which they run: the name, that of the script and of its folder of results, and the title.
+ANALYSES = {
+    "1_synthetic_sweep": "Synthetic sweep",
+    "2_real_data_sweeps": "Real-data sweeps",
+    "3_niche_sensitivity": "Sensitivity to niche signals",
+    "4_train_gears": "Training of GEARS",
+    "5_compare_models": "Comparison of models and baselines",
+}
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,37 @@ class Run:
     workers: int
 
 
+def open_folder(
+    name: str,
+    prepared: PreparedDataset,
+    common: cli.Common,
+    seed: int,
+    parameters: Mapping[str, object],
+    reads: Sequence[Path] = (),
+) -> ResultFolder | None:
+    """Folder of the results of an analysis of `ANALYSES`; None, once that is said, where it is complete already."""
+    from diversity_by_design.running.results import ResultFolder
+
+    folder = ResultFolder(
+        common.output / prepared.name / name,
+        analysis=name,
+        title=ANALYSES[name],
+        dataset=prepared,
+        seed=seed,
+        parameters=parameters,
+        reads=reads,
+        force=common.force,
+    )
+    if folder.complete:
+        print(f"{folder.path}: already complete; --force runs it anew")
+        return None
+    return folder
+
+
 def script(
     analyse: Callable[[Run], None],
-    *,
     name: str,
-    title: str,
-    parameters: Mapping[str, object],
+    parameters: Mapping[str, object] | None = None,
     reads: Callable[[Path], Sequence[Path]] = lambda results: (),
 ) -> None:
     """Run an analysis as a command-line program.
@@ -49,55 +87,23 @@ def script(
     ----------
     analyse : callable
         Does the work; its docstring is the help text.
-    name, title : str
-        Of the analysis; `name` is that of its script.
-    parameters : mapping
+    name : str
+        One of `ANALYSES`.
+    parameters : mapping, optional
         What else the results depend on.
     reads : callable
         Given the folder of all results of the data set, returns the files of other analyses that this one is made of:
         those that are there. When they change, the analysis is made again.
     """
 
-    def main(
-        dataset: cli.DatasetOption = cli.DATASET,
-        seed: cli.SeedOption = 0,
-        output: cli.OutputOption = cli.RESULTS,
-        workers: cli.WorkersOption = cli.CORES,
-        force: cli.ForceOption = False,
-        preparation_seed: cli.PreparationSeedOption = 0,
-        perturbation_key: cli.PerturbationKeyOption = None,
-        control_label: cli.ControlLabelOption = None,
-        cells_per_perturbation: cli.CellsPerPerturbationOption = None,
-        genes: cli.GenesOption = None,
-        min_genes_per_cell: cli.MinGenesPerCellOption = None,
-    ) -> None:
-        prepared = datasets.load(
-            dataset,
-            perturbation_key=perturbation_key,
-            control_label=control_label,
-            cells_per_perturbation=cells_per_perturbation,
-            genes=genes,
-            min_genes_per_cell=min_genes_per_cell,
-            seed=preparation_seed,
-        )
-        results = output / prepared.name
-        others = reads(results)
-        folder = ResultFolder(
-            results / name,
-            analysis=name,
-            title=title,
-            dataset=prepared,
-            seed=seed,
-            parameters=parameters,
-            reads=others,
-            force=force,
-        )
-        if folder.complete:
-            print(f"{folder.path}: already complete; --force runs it anew")
-            return
-        analyse(Run(prepared, folder, others, seed, workers))
-        folder.finish()
-        print(f"results: {folder.path}")
+    def main(data: Preparation, common: cli.Common, seed: cli.SeedOption = 0) -> None:
+        prepared = data.load()
+        others = reads(common.output / prepared.name)
+        folder = open_folder(name, prepared, common, seed, parameters or {}, others)
+        if folder is not None:
+            analyse(Run(prepared, folder, others, seed, common.workers))
+            folder.finish()
+            print(f"results: {folder.path}")
 
     main.__doc__ = analyse.__doc__
     cli.script(main)

@@ -49,8 +49,8 @@ class Evidence:
 class _Check:
     """How a claim is checked.
 
-    `number`: our number. `holds`: whether the claim holds, given that number. `note`: what to say beside it.
-    `strongest`: the claim is about the top 5 % of perturbations by number of DEGs only.
+    `holds`: whether it does, given our number. `note`: what to say beside it. `strongest`: the claim is about the top
+    5 % of perturbations by number of DEGs only.
     """
 
     needs: Sequence[str]

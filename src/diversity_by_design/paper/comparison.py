@@ -78,6 +78,11 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("predictor", "metric"))
     return table.reset_index()
 
 
+def n_additive(scores: pd.DataFrame) -> int:
+    """Number of perturbations that the additive baseline predicts."""
+    return scores.loc[scores["predictor"] == "additive", "perturbation"].nunique()
+
+
 def strength_table(statistics: PerturbationStatistics, scores: pd.DataFrame) -> pd.DataFrame:
     """How strong each perturbation is, and how well its technical duplicate does (figure 7).
 

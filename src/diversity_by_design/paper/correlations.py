@@ -92,18 +92,13 @@ def table_2(
 ) -> pd.DataFrame:
     """Correlations of the mean baseline's scores with the parameters of simulated data sets, beside the paper's.
 
-    Data sets are resampled for the intervals.
-
-    `sweep`: one row per data set: the eight parameters, and the metrics ``{metric}_{gene group}``. `paper`:
-    ``analyses/paper_reference/correlations.csv``. `n_bootstrap`: resamples of the data sets, for the intervals. `seed`:
-    of the resampling. `logarithmic`: parameters that enter as logarithms: those that were drawn on that scale. One row
-    per metric, gene group and parameter, in the order of table 2, the MAE last: `metric`, `gene_group`, `parameter`,
-    `ours` (Pearson r), `low` and `high` (95 % percentile interval of the bootstrap), `n` (data sets correlated),
-    `n_undefined` (left out since the metric is undefined there), `paper`, `paper_in_interval` (whether what rounds to
-    the paper's number lies in our interval; the paper's own sampling error is not considered), and `same_sign`, for
-    numbers of the paper of at least 0.2 in size. `ours` and the interval are NaN with fewer than three data sets, or
-    where the metric or the parameter does not vary; `paper` is NaN, and the last two columns are missing, where there
-    is nothing to compare.
+    `sweep`: one row per data set, with the eight parameters and the metrics ``{metric}_{gene group}``. `paper`:
+    ``analyses/paper_reference/correlations.csv``. `n_bootstrap`: resamples of the data sets. `logarithmic`: parameters
+    that enter as logarithms. One row per metric, gene group and parameter, in the order of table 2, the MAE last, with
+    `ours` (Pearson r; NaN with fewer than three data sets, or where it does not vary), `low`, `high` (95 % percentile
+    interval), `n` (data sets), `n_undefined` (left out since the metric is undefined there), `paper`,
+    `paper_in_interval` (whether what rounds to the paper's number lies in our interval) and `same_sign` (for numbers of
+    the paper of at least 0.2 in size).
     """
     columns = [f"{metric}_{group}" for metric in SIMULATION_METRICS for group in GENE_GROUPS]
     missing = [name for name in (*SIMULATION_PARAMETERS, *columns) if name not in sweep.columns]

@@ -21,17 +21,9 @@ if TYPE_CHECKING:
 class GeneSource:
     """Gene parameters to simulate from, and where they come from.
 
-    Attributes
-    ----------
-    name : str
-        ``"default"``, ``"fit"``, or the name of the file.
-    parameters : GeneParameters
-    sigma_l : float
-        Spread of the log library factors; of the data set if its genes are taken, else the paper's.
-    note : str
-        What a reader of the results must know.
-    estimates : ParameterEstimates or None
-        Of the data set, if they were needed to choose.
+    `name`: "default", "fit", or that of the file. `sigma_l`: spread of the log library factors, that of the data set if
+    its genes are taken, else the paper's. `note`: what a reader of the results must know. `estimates`: of the data set,
+    if they were needed to choose.
     """
 
     name: str
@@ -46,30 +38,14 @@ def gene_source(
 ) -> GeneSource:
     """Choose the gene parameters of a sweep.
 
-    Parameters
-    ----------
-    wanted : str, optional
-        ``"fit"``: estimated from the data set. ``"default"``: drawn from stated hyper-parameters. Otherwise the path
-        of a table that `GeneParameters.from_csv` reads. Default: "fit" if the data set has at least `largest_g` genes
-        with counts, else "default".
-    prepared : PreparedDataset
-    largest_g : int
-        The most genes that a simulated data set can have.
-    workers : int, optional
-        Threads (default: as many as cores); they do not change the result.
-
-    Raises
-    ------
-    InputError
-        As of `GeneParameters.from_csv` and `estimate_from_file`.
+    `wanted`: "fit" (estimated from the data set), "default" (drawn from stated hyper-parameters), or the path of a
+    table that `GeneParameters.from_csv` reads; None: "fit" if the data set has at least `largest_g` genes with counts,
+    the most that a simulated data set can have, else "default".
     """
     if wanted not in (None, "default", "fit"):
         path = Path(wanted)
-        if not path.exists() and not path.suffix:
-            raise InputError(f"gene parameters {wanted!r}: give 'default', 'fit' or the path of a table; no such file")
-        return GeneSource(
-            path.name, GeneParameters.from_csv(path), SIGMA_L, f"Simulated genes are those of {path.name}."
-        )
+        note = f"Simulated genes are those of {path.name}."
+        return GeneSource(path.name, GeneParameters.from_csv(path), SIGMA_L, note)
     drawn = (
         "Simulated genes are drawn from stated hyper-parameters (GeneParameters.default), which resemble those of a "
         f"K562 screen, not taken from {prepared.name}"
@@ -92,23 +68,9 @@ def estimate_from_file(
 ) -> ParameterEstimates:
     """Estimate from a prepared data set, whose counts are read block by block.
 
-    Memory is that of the histograms and of one block, whatever the number of cells.
-
-    Parameters
-    ----------
-    path : Path or str
-        An h5ad file with raw counts in the layer ``counts``; total counts are those in ``obs["ncounts"]`` where that
-        exists, since they count genes that preparation left out.
-    perturbation, control : str
-        The column of `obs` that labels cells, and the label of unperturbed ones.
-    workers : int, optional
-        Threads (default: as many as cores).
-
-    Raises
-    ------
-    InputError
-        There is no such file. No layer ``counts``, no such column or control label. What `estimate` refuses, or a
-        damaged file.
+    `path`: an h5ad file with raw counts in the layer ``counts``; total counts are those in ``obs["ncounts"]`` where
+    that exists, since they count genes that preparation left out. `perturbation`, `control`: the column of `obs` that
+    labels cells, and the label of unperturbed ones. InputError: it lacks one of these, or is damaged.
     """
     with H5adFile(Path(path)) as file:
         counts = file.matrix("layers/counts")

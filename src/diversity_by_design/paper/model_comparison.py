@@ -16,10 +16,11 @@ from scipy import special
 from diversity_by_design.arrays import FloatArray
 from diversity_by_design.baselines import DUPLICATE, Predictor
 from diversity_by_design.errors import InputError
+from diversity_by_design.loss_names import loss_power
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paired import holm, paired_tests
 from diversity_by_design.paper import comparison
-from diversity_by_design.predictions import Prediction, loss_power, predictor_name
+from diversity_by_design.predictions import Prediction, predictor_name
 from diversity_by_design.truth import Truth
 
 # What trained models of this analysis are called begins so.
@@ -37,29 +38,26 @@ _DOSE_METRICS = ("wmse", "weighted_r2_delta", "mse")
 VARIANCE_RATIO = "variance_ratio"
 
 
+def model_names(scores: pd.DataFrame) -> list[str]:
+    """Predictors that are trained models, in the order in which they first occur."""
+    return [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
+
+
 def seed_scores(truth: Truth, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Score the baselines, and every model of every seed.
+    """Score the baselines, and every model of every seed, as `comparison.paper_scores` does."""
 
-    `truth`: in the mode "paper". As from `comparison.paper_scores`.
-    """
-    return comparison.paper_scores(truth, [prediction_predictor(prediction) for prediction in predictions])
+    def predictor(prediction: Prediction) -> Predictor:
+        return Predictor(prediction.predictor, lambda target: prediction.aligned(target.labels), seed=prediction.seed)
 
-
-def prediction_predictor(prediction: Prediction) -> Predictor:
-    """A file's predictions as a predictor."""
-    return Predictor(prediction.predictor, lambda target: prediction.aligned(target.labels), seed=prediction.seed)
+    return comparison.paper_scores(truth, map(predictor, predictions))
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of each model's score of each perturbation; baselines stay as they are.
-
-    As from `comparison.paper_scores`. NaN where a score is undefined for any of the seeds.
-    """
+    """Mean over seeds of each model's score of each perturbation; NaN where it is undefined for any of the seeds."""
     keys = ["perturbation", "predictor", "metric", "n_degs", "is_combination"]
     groups = scores.groupby(keys, sort=False)["value"]
     means = groups.mean().where(groups.count() == groups.size())
-    columns = ["perturbation", "predictor", "metric", "value", "n_degs", "is_combination"]
-    return means.rename("value").reset_index()[columns]
+    return means.rename("value").reset_index()[[*keys[:3], "value", *keys[3:]]]
 
 
 def undefined_always(scores: pd.DataFrame) -> int:
@@ -101,7 +99,7 @@ def model_tests(scores: pd.DataFrame) -> pd.DataFrame:
 
     As from `pair_tests`: the pairs of `PAIRS` of which both are there, then mu_all and every model.
     """
-    models = [name for name in dict.fromkeys(scores["predictor"]) if name.startswith(PREFIX)]
+    models = model_names(scores)
     pairs = [pair for pair in PAIRS if set(pair) <= set(models)]
     return pair_tests(scores, [*pairs, *((NULL, model) for model in models)])
 
@@ -246,5 +244,4 @@ def _dose(loss: str) -> float:
 
 
 def _variance(expression: npt.NDArray[np.float32]) -> FloatArray:
-    variance: FloatArray = expression.astype(float).var(axis=0, ddof=1)
-    return variance
+    return np.asarray(expression.astype(float).var(axis=0, ddof=1))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.running.captions import caption, read_captions
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import atomic_path, read_csv, write_csv
 from diversity_by_design.running.locks import hold
@@ -98,6 +99,9 @@ class ResultFolder:
         differ is another run.
     force : bool
         Start anew in any case.
+    captions : mapping, optional
+        What is said of each result, see `diversity_by_design.running.captions` (default: the entries of the analysis in
+        ``templates/captions.toml``).
 
     Attributes
     ----------
@@ -124,8 +128,10 @@ class ResultFolder:
         parameters: Mapping[str, object],
         reads: Iterable[Path] = (),
         force: bool = False,
+        captions: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
+        self._captions = read_captions(analysis) if captions is None else captions
         self._began = time.perf_counter()
         self._results: dict[tuple[str, str], Result] = {}  # by kind and name
         self._held = hold(path)
@@ -150,7 +156,9 @@ class ResultFolder:
             "started": now(),
             "finished": None,
             "seconds": 0.0,
-            "fingerprint": fingerprint(analysis, dataset.checksum, seed, parameters, checksums),
+            "fingerprint": fingerprint(
+                analysis, dataset.checksum, seed, {**parameters, "captions": self._captions}, checksums
+            ),
             "notes": [],
             "obsolete": [],
         }
@@ -169,10 +177,14 @@ class ResultFolder:
         """Whether the analysis was finished and all its files are still there."""
         return self._record["complete"] and all(map(self._present, self._results.values()))
 
-    def table(self, name: str, frame: pd.DataFrame, *, caption: str = "", show: bool = False) -> Path:
-        """Write `frame` as ``<name>.csv`` and return its path; with `show` the report shows it, not just links it."""
+    def table(self, name: str, frame: pd.DataFrame, *, show: bool = False, **values: object) -> Path:
+        """Write `frame` as ``<name>.csv`` and return its path.
+
+        With `show` the report shows it, not just links it; `values` are those of the caption's placeholders.
+        """
         dtypes = {str(column): str(dtype) for column, dtype in frame.dtypes.items()}
-        record = TableRecord(checked_name(name), f"{name}.csv", caption, show, len(frame), dtypes)
+        said = caption(self._captions, name, values)["caption"]
+        record = TableRecord(checked_name(name), f"{name}.csv", said, show, len(frame), dtypes)
         self._claim(record)
         path = self.work / record.file
         write_csv(path, frame)
@@ -180,7 +192,7 @@ class ResultFolder:
         return path
 
     def cached_table(
-        self, name: str, make: Callable[[], pd.DataFrame], *, caption: str = "", show: bool = False
+        self, name: str, make: Callable[[], pd.DataFrame], *, show: bool = False, **values: object
     ) -> pd.DataFrame:
         """Return the table `name` of an interrupted run, or else make and write it.
 
@@ -189,7 +201,7 @@ class ResultFolder:
         """
         finished = self._results.get((TableRecord.kind, name))
         if finished is None or not self._present(finished):
-            self.table(name, make(), caption=caption, show=show)
+            self.table(name, make(), show=show, **values)
         record = self._results[TableRecord.kind, name]
         assert isinstance(record, TableRecord)
         return read_csv(self.work / record.file, record.dtypes)
@@ -199,10 +211,7 @@ class ResultFolder:
         name: str,
         figure: Figure,
         data: pd.DataFrame | Mapping[str, pd.DataFrame],
-        *,
-        title: str,
-        caption: str,
-        paper: str,
+        **values: object,
     ) -> Path:
         """Write a figure as ``<name>.png`` and ``<name>.pdf``, and beside them the data it was drawn from.
 
@@ -214,10 +223,8 @@ class ResultFolder:
             Is closed, whether it could be written or not.
         data : DataFrame, or mapping of str to DataFrame
             Written as ``<name>.csv``, or as ``<name>_<key>.csv`` each.
-        title, caption : str
-            What the figure is, and what to see in it.
-        paper : str
-            The paper's figure it corresponds to, such as ``"2D/E"``; empty if none.
+        **values
+            Of the placeholders of its title and caption.
 
         Returns
         -------
@@ -232,9 +239,10 @@ class ResultFolder:
             if isinstance(data, pd.DataFrame)
             else {f"{name}_{checked_name(key)}.csv": frame for key, frame in data.items()}
         )
-        record = FigureRecord(checked_name(name), f"{name}.png", f"{name}.pdf", list(frames), title, caption, paper)
-        self._claim(record)
         try:
+            said = {"paper": "", **caption(self._captions, name, values)}
+            record = FigureRecord(checked_name(name), f"{name}.png", f"{name}.pdf", list(frames), **said)
+            self._claim(record)
             for file, frame in frames.items():
                 write_csv(self.work / file, frame)
             settle_layout(figure)

@@ -12,7 +12,6 @@ import numpy as np
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SIGMA_L, SimulationConfig
-from diversity_by_design.simulator.truth import child
 
 # In a row, after which a bound on the size is taken for a mistake.
 MAX_REDRAWN = 100_000
@@ -149,6 +148,8 @@ class SweepRanges:
                 f"max_entries is {max_entries:,}, but the smallest data set of these ranges has {least:,} entries "
                 "(cells x genes); give at least that, or lower the least g, n_0, n_p or k"
             )
+        from diversity_by_design.simulator.truth import child
+
         rng = np.random.default_rng(child(seed, dataset_index, 0))
         for n_redrawn in range(MAX_REDRAWN):
             quantiles = rng.random(len(_TABLE_1))
@@ -173,6 +174,8 @@ _TABLE_1: dict[str, Any] = {
 
 def simulation_seed(seed: int, dataset_index: int) -> np.random.SeedSequence:
     """Seed of the simulation of one data set of a sweep; independent of what its configuration was drawn with."""
+    from diversity_by_design.simulator.truth import child
+
     return child(seed, dataset_index, 1)
 
 

@@ -52,14 +52,14 @@ def texts(panel) -> str:
 def test_heat_map_shows_every_correlation(tables, axes):
     correlations, _, summary = tables
     heat_map, _ = axes
-    shown = heat_map.images[0].get_array().filled(np.nan)
+    shown = heat_map.collections[0].get_array().filled(np.nan)
     assert shown.shape == (4, 8)
     for row in correlations.itertuples():
         place = summary["metric"].tolist().index(row.metric), SIMULATION_PARAMETERS.index(row.parameter)
         assert shown[place] == pytest.approx(row.r, nan_ok=True)
-    written = [text.get_text() for text in heat_map.texts]
-    assert written.count("undefined") == 2
-    assert written[:8] == [f"{r:.2f}" for r in correlations["r"][:8]]
+    written = {text.get_position(): text.get_text() for text in heat_map.texts}
+    assert [written[column + 0.5, 0.5] for column in range(8)] == [f"{r:z.2f}" for r in correlations["r"][:8]]
+    assert list(written.values()).count("–") == correlations["r"].isna().sum()
     labels = [label.get_text() for label in heat_map.get_yticklabels()]
     assert labels[0] == f"{metric_label('mse')}\nlower is better\nn = 4 data sets"
     assert labels[3] == "nowhere\nhigher is better\nn = 0 data sets"

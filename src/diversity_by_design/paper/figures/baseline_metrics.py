@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paper.figures.style import (
@@ -17,10 +19,6 @@ from diversity_by_design.paper.figures.style import (
     metric_label,
     style,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = ("mse", "wmse", "r2_delta", "weighted_r2_delta", "pearson_delta", "pearson_delta_degs")
 
@@ -37,8 +35,6 @@ _ABBREVIATIONS = ("mse", "wmse")
 
 def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
     """Six panels, one box per predictor in each (figure 6); `scores` from `comparison.paper_scores`."""
-    from matplotlib import pyplot as plt
-
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
     with style():
@@ -95,6 +91,7 @@ def draw_box(axes: Axes, position: float, values: pd.Series, colour: str, width:
     # Points are spread sideways by a fixed pattern so that they do not hide each other.
     spread = (np.arange(len(defined)) * 0.618034 % 1 - 0.5) * _BOX * width
     axes.scatter(position + spread, defined, s=5, color=colour, alpha=0.45, linewidths=0, rasterized=True)
+    line = {"color": "0.2", "linewidth": 0.9}
     axes.boxplot(
         [defined],
         positions=[position],
@@ -103,8 +100,8 @@ def draw_box(axes: Axes, position: float, values: pd.Series, colour: str, width:
         manage_ticks=False,
         patch_artist=True,
         boxprops={"edgecolor": "0.2", "facecolor": (colour, 0.25), "linewidth": 0.9},
-        whiskerprops={"color": "0.2", "linewidth": 0.9},
-        capprops={"color": "0.2", "linewidth": 0.9},
+        whiskerprops=line,
+        capprops=line,
         medianprops={"color": "black", "linewidth": 1.6},
     )
 
@@ -154,9 +151,7 @@ def set_r2_view(axes: Axes, values: pd.Series) -> None:
         return
     axes.set_yscale("symlog", linthresh=-_LOGARITHMIC_BELOW, linscale=1.5)
     bottom = 1.3 * lowest
-    beyond = [-tick for tick in one_two_five(-2 * _LOGARITHMIC_BELOW, -bottom)]
-    if len(beyond) > 4:
-        beyond = [tick for tick in beyond if np.log10(-tick) % 1 == 0]
+    beyond = [-tick for tick in one_two_five(-2 * _LOGARITHMIC_BELOW, -bottom, most=4)]
     ticks = [*beyond[::-1], -1, -0.5, 0, 0.5, 1]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks([], minor=True)
@@ -168,9 +163,7 @@ def set_r2_view(axes: Axes, values: pd.Series) -> None:
 def set_log_axis(axes: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers at it; to be called when all is drawn."""
     axes.set_yscale("log")
-    ticks = one_two_five(*axes.get_ylim())
-    if len(ticks) > 8:
-        ticks = [tick for tick in ticks if np.log10(tick) % 1 == 0]
+    ticks = one_two_five(*axes.get_ylim(), most=8)
     # A narrow range may lie between two of these numbers; matplotlib then finds finer ones.
     if len(ticks) > 1:
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -181,26 +174,25 @@ def set_deg_axis(axes: Axes, n_degs: pd.Series) -> None:
     """Horizontal axis of numbers of DEGs: logarithmic, with a place for none."""
     most = max(1, int(n_degs.max()))
     axes.set_xscale("symlog", linthresh=1)
-    ticks = [0, *one_two_five(1, most)]
-    if len(ticks) > 6:
-        ticks = [tick for tick in ticks if tick == 0 or np.log10(tick) % 1 == 0]
+    ticks = [0, *one_two_five(1, most, most=5)]
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(-0.3, 1.4 * most)
     axes.set_xlabel("DEGs vs rest")
 
 
-def one_two_five(low: float, high: float) -> list[float]:
-    """Numbers 1, 2 and 5 times a power of ten from `low` to `high`.
+def one_two_five(low: float, high: float, most: int) -> list[float]:
+    """Numbers 1, 2 and 5 times a power of ten from `low` to `high`; only these powers where that is more than `most`.
 
     Examples
     --------
-    >>> one_two_five(1.5, 50)
-    [2.0, 5.0, 10.0, 20.0, 50.0]
+    >>> one_two_five(1.5, 50, most=5), one_two_five(1.5, 50, most=4)
+    ([2.0, 5.0, 10.0, 20.0, 50.0], [10.0])
     """
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    numbers = [float(f"{factor}e{power}") for power in powers for factor in (1, 2, 5)]
-    return [number for number in numbers if low <= number <= high]
+    numbers = {float(f"{factor}e{power}"): factor for power in powers for factor in (1, 2, 5)}
+    inside = [number for number in numbers if low <= number <= high]
+    return inside if len(inside) <= most else [number for number in inside if numbers[number] == 1]
 
 
 def metric_title(metric: str) -> str:

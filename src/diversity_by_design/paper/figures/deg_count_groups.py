@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from diversity_by_design.paper.figures.baseline_metrics import (
     draw_box,
@@ -18,10 +20,6 @@ from diversity_by_design.paper.figures.baseline_metrics import (
     write_median,
 )
 from diversity_by_design.paper.figures.style import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = ("wmse", "weighted_r2_delta", "pearson_delta_degs")
 # What the tests compare; a positive t says that the second has the higher score.
@@ -37,9 +35,6 @@ def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame, tests: pd.
 
     `ranges`: size of each group, as from `comparison.group_ranges`.
     """
-    from matplotlib import pyplot as plt
-    from matplotlib.patches import Patch
-
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
     width = _FILLED / len(predictors)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from diversity_by_design.paper.figures.style import DOWN, HIGHLIGHT, POINTS, TREND, UNCHANGED, UP, say_n, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _NAMED_GENES = 8
 
 
 def draw_trinary(matrix: pd.DataFrame) -> Figure:
     """Cluster map of up, down and unchanged (figure 2A, 5A); `matrix` from `deg_sharing.trinary_matrix`."""
-    from matplotlib import pyplot as plt
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
     with style():
         figure, axes = plt.subplots(figsize=(6.5, 4.2))
         if matrix.empty:
@@ -59,8 +54,6 @@ def draw_trinary(matrix: pd.DataFrame) -> Figure:
 
 def draw_frequency_rank(frequencies: pd.DataFrame) -> Figure:
     """Percentage of perturbations in which each gene is a DEG against control, by rank (figure 5B)."""
-    from matplotlib import pyplot as plt
-
     found = frequencies[frequencies["n_vs_control"] > 0]
     most_shared = int((frequencies["percent_vs_control"] > 50).sum())
     with style():
@@ -87,8 +80,6 @@ def draw_frequency_rank(frequencies: pd.DataFrame) -> Figure:
 
 def draw_frequency_comparison(frequencies: pd.DataFrame) -> Figure:
     """Percentage of perturbations with each DEG, against control and against the rest (figure 5C)."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure = plt.figure(figsize=(4.2, 4.2))
         grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
@@ -112,8 +103,6 @@ def draw_frequency_comparison(frequencies: pd.DataFrame) -> Figure:
 
 def draw_count_histogram(counts: pd.Series, reference: str, n_genes: int) -> Figure:
     """Distribution of the number of DEGs per perturbation (figure 5D against control, 5E against the rest)."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.0))
         axes.hist(counts, bins=min(40, max(10, len(counts) // 4)), color=POINTS)

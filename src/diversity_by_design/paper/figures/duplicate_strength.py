@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.paper.figures.baseline_metrics import in_order, set_deg_axis, set_r2_view, short
 from diversity_by_design.paper.figures.style import (
@@ -17,17 +18,11 @@ from diversity_by_design.paper.figures.style import (
     style,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 def draw_duplicate_strength(
     strength: pd.DataFrame, correlation: pd.DataFrame, genes: pd.DataFrame, agreement: pd.DataFrame
 ) -> Figure:
     """Number of DEGs against weighted R2 of the duplicate, and both halves of a few perturbations (figure 7)."""
-    from matplotlib import pyplot as plt
-
     examples = in_order(genes["perturbation"])
     with style():
         figure = plt.figure(figsize=(4.0 + 2.1 * len(examples), 4.8))

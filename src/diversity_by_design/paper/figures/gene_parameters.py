@@ -5,11 +5,12 @@ Each figure has a function that gives the numbers it shows as a table, to be wri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from diversity_by_design.paper.figures.style import (
@@ -23,10 +24,6 @@ from diversity_by_design.paper.figures.style import (
 )
 from diversity_by_design.simulator.count_histograms import Cells
 from diversity_by_design.simulator.estimation import ParameterEstimates
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 RATIO = "mu_perturbed / mu_control"
 PARAMETERS = {
@@ -69,8 +66,6 @@ def parameter_histograms(parameters: pd.DataFrame) -> pd.DataFrame:
 
 def draw_parameter_histograms(parameters: pd.DataFrame) -> Figure:
     """Four panels: both means, theta, and the ratio of the means; see `parameter_histograms`."""
-    from matplotlib import pyplot as plt
-
     histograms = parameter_histograms(parameters)
     with style():
         figure, panels = plt.subplots(1, len(PARAMETERS), figsize=(3 * len(PARAMETERS), 3))
@@ -143,8 +138,6 @@ def draw_gene_fits(fits: pd.DataFrame) -> Figure:
 
     Shares are on a logarithmic axis that begins at a third of a cell, so that tails can be seen.
     """
-    from matplotlib import pyplot as plt
-
     genes = fits["gene"].unique()
     n_columns = min(5, len(genes))
     n_rows = -(-len(genes) // n_columns)
@@ -207,8 +200,6 @@ def library_histograms(library_sizes: npt.ArrayLike, is_control: npt.ArrayLike) 
 
 def draw_library_sizes(histograms: pd.DataFrame) -> Figure:
     """Library sizes of control and perturbed cells, with log-normal fits; `histograms` from `library_histograms`."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(7, 3), sharex=True, sharey=True)
         for axes, (cells, table) in zip(panels, histograms.groupby("cells", sort=False), strict=True):
@@ -236,8 +227,6 @@ def parameter_comparison(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw_parameter_comparison(comparison: pd.DataFrame) -> Figure:
     """Means and theta of control against those of perturbed cells; `comparison` from `parameter_comparison`."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(7, 3.4))
         for axes, parameter, label in ((panels[0], "mu", "mean count per cell"), (panels[1], "theta", r"$\theta$")):

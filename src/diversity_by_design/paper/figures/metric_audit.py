@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from diversity_by_design.audit_summary import BASELINE
 from diversity_by_design.paper.comparison import DUPLICATE
@@ -18,10 +22,6 @@ from diversity_by_design.paper.figures.style import (
     style,
 )
 from diversity_by_design.simulator.config import SIMULATION_LOGARITHMIC, SIMULATION_PARAMETERS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PARAMETER_LABELS = {
     "epsilon": "$\\epsilon$\neffect size",
@@ -39,9 +39,6 @@ _LEVELS: dict[str, Any] = {DUPLICATE: "--", BASELINE: ":"}
 
 def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """A row per metric: its correlations with the parameters, and the course along the dial."""
-    from matplotlib import pyplot as plt
-    from matplotlib.lines import Line2D
-
     n_metrics = len(summary)
     with style():
         figure = plt.figure(figsize=(12.5, 1.9 + 0.85 * n_metrics))

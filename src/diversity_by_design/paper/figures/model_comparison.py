@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 
 from diversity_by_design.paper.figures.baseline_metrics import (
     draw_box,
@@ -21,10 +26,6 @@ from diversity_by_design.paper.figures.baseline_metrics import (
 from diversity_by_design.paper.figures.style import POINTS, TREND, metric_label, style
 from diversity_by_design.paper.figures.variance_ranks import draw_variance_ranks
 from diversity_by_design.paper.model_comparison import MSE, PREFIX, VARIANCE_RATIO, WMSE, seed_intervals
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = ("wmse", "weighted_r2_delta", "pearson_delta_degs")
 
@@ -55,8 +56,6 @@ def draw_model_comparison(
     ratios: pd.DataFrame,
 ) -> Figure:
     """Panels A to C: boxes per predictor on three metrics; D: variance of genes (figures 4 and 8)."""
-    from matplotlib import pyplot as plt
-
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
     several = medians[medians.groupby(["loss", "metric"])["seed"].transform("nunique") > 1]
@@ -94,8 +93,6 @@ def draw_model_comparison(
 
 def draw_loss_dose(dose: pd.DataFrame) -> Figure:
     """Four quantities along the power that the weights of WMSE are raised to, 0 for MSE and 1 for WMSE."""
-    from matplotlib import pyplot as plt
-
     intervals = seed_intervals(dose, by=("power", "metric"), value="value")
     powers = sorted(dose["power"].unique())
     names = [f"{power:g}\n{_DOSE_NAMES.get(power, '')}" for power in powers]
@@ -130,8 +127,6 @@ def _draw_seeds(axes: Axes, medians: pd.DataFrame, predictors: list[str], colour
 
 
 def _explain_seeds(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-
     marks = [
         Line2D([], [], linewidth=0, color="white", label="median over perturbations, one seed", **_SEED_MARK),
         Line2D(
@@ -148,9 +143,6 @@ def _explain_seeds(figure: Figure) -> None:
 
 def _write_test(axes: Axes, test: pd.Series, first: int, second: int) -> None:
     """Bracket from one box to the other, above the medians, with both tests above it."""
-    from matplotlib.lines import Line2D
-    from matplotlib.transforms import offset_copy
-
     # In points above the panel, so that it fits whatever the panel's height.
     height = _ABOVE_MEDIANS + 2
     above = offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=height, units="points")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.paper.figures.baseline_metrics import in_order, set_deg_axis, set_log_axis, short
 from diversity_by_design.paper.figures.style import (
@@ -20,17 +24,11 @@ from diversity_by_design.paper.figures.style import (
 )
 from diversity_by_design.paper.niche import OVERALL
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 PREDICTORS = ("perturbed_mean", "perturbed_mean_star")
 
 
 def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Violins of each metric for mu_all and mu_all*, on a logarithmic axis (figure 3)."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure, panels = plt.subplots(1, len(summary), figsize=(3.4 * len(summary), 3.8), sharey=True)
         for axes, (_, numbers) in zip(np.atleast_1d(panels), summary.iterrows(), strict=True):
@@ -52,8 +50,6 @@ def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figur
 
 def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame) -> Figure:
     """Distribution of the weights overall and of single perturbations, and how many genes they are spread over."""
-    from matplotlib import pyplot as plt
-
     degs = concentration.set_index("perturbation")["n_degs"]
     overall = histogram[histogram["group"] == OVERALL]
     examples = in_order(histogram.loc[histogram["group"] != OVERALL, "group"])
@@ -86,8 +82,6 @@ def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame)
 
 def _draw_violins(axes: Axes, scores: pd.DataFrame) -> None:
     """One violin per predictor, of the logarithms; errors of zero have no place on the axis and are counted."""
-    import seaborn as sns
-
     values = scores[list(PREDICTORS)]
     positive = values.where(values > 0)
     look: dict[str, Any] = {"palette": PREDICTOR_COLOURS, "order": PREDICTORS}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from diversity_by_design.metrics import METRICS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart.
 PREDICTOR_COLOURS = {
@@ -61,8 +62,6 @@ _RC: Any = {
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style within this block."""
-    import matplotlib as mpl
-
     with mpl.rc_context(_RC):
         yield
 
@@ -84,8 +83,6 @@ def say_n(axes: Axes, n: int, what: str = "perturbations") -> None:
 
 def draw_correlations(axes: Axes, r: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> ScalarMappable:
     """Heat map of correlations with their numbers, a dash where one is undefined; what a colour bar is drawn from."""
-    import seaborn as sns
-
     colours = sns.blend_palette([DOWN, UNCHANGED, UP], as_cmap=True)
     labels: dict[str, Any] = {"yticklabels": rows, "xticklabels": columns}
     text: dict[str, Any] = {"annot": r.map("{:z.2f}".format), "fmt": "", "annot_kws": {"fontsize": 7}}
@@ -99,8 +96,6 @@ def draw_correlations(axes: Axes, r: pd.DataFrame, rows: Sequence[str], columns:
 
 def make_logarithmic(axes: Axes, values: npt.ArrayLike) -> None:
     """Scale the x axis for these positive values; ticks are plain numbers, also where it spans hardly a decade."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
-
     axes.set_xscale("log")
     decades = np.log10(np.asarray(values).max() / np.asarray(values).min())
     steps = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0,)

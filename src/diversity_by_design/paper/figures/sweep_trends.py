@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.paper.figures.style import POINTS, TREND, say_n, style
 from diversity_by_design.paper.sweeps import LOGARITHMIC
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PARAMETER_LABELS = {
     "epsilon": r"$\epsilon$: decile of genes by |t|",
@@ -74,8 +71,6 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str, r: flo
 
 def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str, r: float) -> Figure:
     """One panel, as in figures 2D/E, 5H/I and 5L/M."""
-    from matplotlib import pyplot as plt
-
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.2))
         draw_trend(axes, sweep, column, ylabel, r)
@@ -89,8 +84,6 @@ def draw_overview(sweeps: dict[str, pd.DataFrame], columns: dict[str, str], corr
 
     `correlations` are those of `diversity_by_design.paper.correlations.sweep_correlations`.
     """
-    from matplotlib import pyplot as plt
-
     with style():
         figure, panels = plt.subplots(
             len(columns), len(sweeps), figsize=(2.7 * len(sweeps), 2.4 * len(columns)), squeeze=False

@@ -6,10 +6,12 @@ Each figure has a function that gives the numbers it shows as a table, to be wri
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from diversity_by_design.paper.correlations import (
     GENE_GROUPS,
@@ -26,10 +28,6 @@ from diversity_by_design.paper.figures.style import (
     say_n,
     style,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PARAMETER_LABELS = {
     "epsilon": r"$\epsilon$: factor of an effect",
@@ -114,9 +112,7 @@ def draw_sweep(
     logarithmic: Collection[str] = SIMULATION_LOGARITHMIC,
 ) -> Figure:
     """One panel, as in figures 2C, 5G and 5K, with r and its interval (from `correlations.table_2`) in its title."""
-    from matplotlib import pyplot as plt
-
-    row = _correlation(correlations, parameter, column)
+    row = correlation_of(correlations, parameter, column)
     with style():
         figure, axes = plt.subplots(figsize=(4.2, 3.2))
         draw_trend(axes, sweep, parameter, column, logarithmic)
@@ -148,8 +144,6 @@ def draw_overview(
     logarithmic: Collection[str] = SIMULATION_LOGARITHMIC,
 ) -> Figure:
     """Every parameter (columns of panels) by some metrics (rows of panels)."""
-    from matplotlib import pyplot as plt
-
     size = (2.6 * len(SIMULATION_PARAMETERS), 2.3 * len(columns))
     with style():
         figure, panels = plt.subplots(len(columns), len(SIMULATION_PARAMETERS), figsize=size, squeeze=False)
@@ -158,7 +152,7 @@ def draw_overview(
             beyond = int((sweep[column] > top).sum()) if sweep[column].max() > _FAR_ABOVE * top else 0
             for axes, parameter in zip(row, SIMULATION_PARAMETERS, strict=True):
                 draw_trend(axes, sweep, parameter, column, logarithmic)
-                axes.set_title(said(_correlation(correlations, parameter, column)["ours"]), loc="left")
+                axes.set_title(said(correlation_of(correlations, parameter, column)["ours"]), loc="left")
                 if axes is not row[0]:
                     axes.set_ylabel("")
                 if beyond:
@@ -170,8 +164,6 @@ def draw_overview(
 
 def draw_table_2(table: pd.DataFrame) -> Figure:
     """Table 2 as a heat map, ours beside the paper's; `table` from `correlations.table_2`."""
-    from matplotlib import pyplot as plt
-
     both = {f"ours (n = {_span(table['n'])} data sets)": "ours", "the paper's (n = 10,000)": "paper"}
     wide = {title: _matrix(table, column) for title, column in both.items()}
     widths = [matrix.shape[1] for matrix in wide.values()]
@@ -196,7 +188,7 @@ def said(r: float) -> str:
     return f"r = {r:z.2f}" if np.isfinite(r) else "r is undefined"
 
 
-def _correlation(correlations: pd.DataFrame, parameter: str, column: str) -> pd.Series:
+def correlation_of(correlations: pd.DataFrame, parameter: str, column: str) -> pd.Series:
     """Row of table 2 about a parameter and a metric's column."""
     columns = correlations["metric"] + "_" + correlations["gene_group"]
     return correlations[(columns == column) & (correlations["parameter"] == parameter)].iloc[0]

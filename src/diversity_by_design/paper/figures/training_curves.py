@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from diversity_by_design.paper.figures.baseline_metrics import in_order, on_one_line, predictor_colours
 from diversity_by_design.paper.figures.style import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PANELS = (
     ("validation_mse_top_degs", "Validation: MSE of the top 20 DEGs"),
@@ -25,9 +23,6 @@ def draw_training_curves(history: pd.DataFrame) -> Figure:
 
     `history`: the columns `predictor`, `half`, `seed`, `epoch`, and the measurements of `PANELS`.
     """
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
     predictors = in_order(history["predictor"])
     colours = predictor_colours(predictors)
     with style():

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from diversity_by_design.paper.comparison import DUPLICATE
 from diversity_by_design.paper.figures.baseline_metrics import in_order, on_one_line
 from diversity_by_design.paper.figures.style import TRUTH_COLOUR, say_n
 from diversity_by_design.paper.model_comparison import TRUTH
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from matplotlib.axes import Axes
 
 # Genes of neighbouring rank of which a smooth line shows the median: so many, but no more than a part of all.
 _WINDOW, _PARTS = 51, 10

@@ -1,0 +1,1 @@
+"""What each analysis writes: tables, and figures with the values of their captions."""
