@@ -159,6 +159,7 @@ OTHER_RUNS = {
     "seed": {"seed": 1},
     "input": {"checksum": "sha256:other"},
     "parameters": {"parameters": {"grid": [1, 3]}},
+    "captions": {"captions": {**CAPTIONS, "scores": {"title": "Scores", "caption": "Every score"}}},
     "force": {"force": True},
 }
 

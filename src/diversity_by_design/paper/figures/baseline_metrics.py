@@ -33,22 +33,22 @@ _WIDE_BOXES = 4
 _ABBREVIATIONS = ("mse", "wmse")
 
 
+@style()
 def draw_baseline_metrics(scores: pd.DataFrame) -> Figure:
     """Six panels, one box per predictor in each (figure 6); `scores` from `comparison.paper_scores`."""
     predictors = in_order(scores["predictor"])
     colours = predictor_colours(predictors)
-    with style():
-        figure, panels = plt.subplots(2, 3, figsize=(3 * panel_width(len(predictors)), 6.4))
-        # Errors above each other, then R2, then Pearson: plain on top, focused on DEGs below.
-        for axes, metric in zip(panels.T.flat, PANELS, strict=True):
-            of_metric = scores[scores["metric"] == metric]
-            for position, predictor in enumerate(predictors):
-                values = of_metric.loc[of_metric["predictor"] == predictor, "value"]
-                draw_box(axes, position, values, colours[predictor])
-                write_median(axes, position, values, metric)
-            set_view(axes, of_metric["value"], metric)
-            name_boxes(axes, of_metric, predictors)
-            axes.set_title(metric_title(metric), pad=14)
+    figure, panels = plt.subplots(2, 3, figsize=(3 * panel_width(len(predictors)), 6.4))
+    # Errors above each other, then R2, then Pearson: plain on top, focused on DEGs below.
+    for axes, metric in zip(panels.T.flat, PANELS, strict=True):
+        of_metric = scores[scores["metric"] == metric]
+        for position, predictor in enumerate(predictors):
+            values = of_metric.loc[of_metric["predictor"] == predictor, "value"]
+            draw_box(axes, position, values, colours[predictor])
+            write_median(axes, position, values, metric)
+        set_view(axes, of_metric["value"], metric)
+        name_boxes(axes, of_metric, predictors)
+        axes.set_title(metric_title(metric), pad=14)
     return figure
 
 

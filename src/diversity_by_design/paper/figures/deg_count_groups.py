@@ -30,6 +30,7 @@ _FILLED = 0.86
 _MOST_UPRIGHT = 5
 
 
+@style()
 def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame, tests: pd.DataFrame | None = None) -> Figure:
     """Three panels with the groups side by side, one box per predictor in each (figure 9).
 
@@ -42,40 +43,37 @@ def draw_deg_count_groups(scores: pd.DataFrame, ranges: pd.DataFrame, tests: pd.
     # Room above a panel, in points: for medians, and for tests above these.
     above_medians = 14 if rotation == 0 else 30
     above = above_medians + (0 if tests is None else 13)
-    with style():
-        figure, panels = plt.subplots(
-            len(PANELS), 1, figsize=(max(9.0, 2.0 * len(predictors)), 8.6 + (above - 14) / 24)
+    figure, panels = plt.subplots(len(PANELS), 1, figsize=(max(9.0, 2.0 * len(predictors)), 8.6 + (above - 14) / 24))
+    for axes, metric in zip(panels, PANELS, strict=True):
+        of_metric = scores[scores["metric"] == metric]
+        for centre, group in enumerate(ranges["deg_group"]):
+            in_group = of_metric[of_metric["deg_group"] == group]
+            for number, predictor in enumerate(predictors):
+                position = centre + (number - (len(predictors) - 1) / 2) * width
+                values = in_group.loc[in_group["predictor"] == predictor, "value"]
+                draw_box(axes, position, values, colours[predictor], width)
+                write_median(axes, position, values, metric, rotation)
+            if centre:
+                axes.axvline(centre - 0.5, color="0.85", linewidth=0.8)
+        set_view(axes, of_metric["value"], metric)
+        axes.set_xlim(-0.5, len(ranges) - 0.5)
+        defined = of_metric.groupby("perturbation")["value"].transform("count") > 0
+        undefined = of_metric[~defined].groupby("deg_group", observed=True)["perturbation"].nunique()
+        axes.set_xticks(
+            range(len(ranges)),
+            [_group_label(row, undefined.get(row["deg_group"], 0)) for _, row in ranges.iterrows()],
+            fontsize=8,
         )
-        for axes, metric in zip(panels, PANELS, strict=True):
-            of_metric = scores[scores["metric"] == metric]
-            for centre, group in enumerate(ranges["deg_group"]):
-                in_group = of_metric[of_metric["deg_group"] == group]
-                for number, predictor in enumerate(predictors):
-                    position = centre + (number - (len(predictors) - 1) / 2) * width
-                    values = in_group.loc[in_group["predictor"] == predictor, "value"]
-                    draw_box(axes, position, values, colours[predictor], width)
-                    write_median(axes, position, values, metric, rotation)
-                if centre:
-                    axes.axvline(centre - 0.5, color="0.85", linewidth=0.8)
-            set_view(axes, of_metric["value"], metric)
-            axes.set_xlim(-0.5, len(ranges) - 0.5)
-            defined = of_metric.groupby("perturbation")["value"].transform("count") > 0
-            undefined = of_metric[~defined].groupby("deg_group", observed=True)["perturbation"].nunique()
-            axes.set_xticks(
-                range(len(ranges)),
-                [_group_label(row, undefined.get(row["deg_group"], 0)) for _, row in ranges.iterrows()],
-                fontsize=8,
-            )
-            axes.tick_params(axis="x", length=0)
-            axes.set_title(metric_title(metric), pad=above)
-            if tests is not None:
-                _write_tests(axes, tests[tests["metric"] == metric], ranges, above_medians)
-        figure.legend(
-            handles=[Patch(color=colour, label=on_one_line(predictor)) for predictor, colour in colours.items()],
-            loc="outside upper center",
-            ncols=len(predictors),
-        )
-        panels[-1].set_xlabel("quantile range of perturbations by number of DEGs vs rest")
+        axes.tick_params(axis="x", length=0)
+        axes.set_title(metric_title(metric), pad=above)
+        if tests is not None:
+            _write_tests(axes, tests[tests["metric"] == metric], ranges, above_medians)
+    figure.legend(
+        handles=[Patch(color=colour, label=on_one_line(predictor)) for predictor, colour in colours.items()],
+        loc="outside upper center",
+        ncols=len(predictors),
+    )
+    panels[-1].set_xlabel("quantile range of perturbations by number of DEGs vs rest")
     return figure
 
 

@@ -19,24 +19,24 @@ from diversity_by_design.paper.figures.style import (
 )
 
 
+@style()
 def draw_duplicate_strength(
     strength: pd.DataFrame, correlation: pd.DataFrame, genes: pd.DataFrame, agreement: pd.DataFrame
 ) -> Figure:
     """Number of DEGs against weighted R2 of the duplicate, and both halves of a few perturbations (figure 7)."""
     examples = in_order(genes["perturbation"])
-    with style():
-        figure = plt.figure(figsize=(4.0 + 2.1 * len(examples), 4.8))
-        grid = figure.add_gridspec(2, 1 + len(examples), width_ratios=(2.0, *[1.0] * len(examples)))
-        _draw_relation(figure.add_subplot(grid[:, 0]), strength, correlation.iloc[0], examples)
-        for row, which in enumerate(("all genes", "DEGs only")):
-            for column, label in enumerate(examples):
-                own = genes[genes["perturbation"] == label]
-                axes = figure.add_subplot(grid[row, 1 + column])
-                numbers = agreement[agreement["perturbation"] == label].iloc[row]
-                _draw_halves(axes, own[own["is_deg"]] if row else own, numbers)
-                axes.set_title("" if row else short(label))
-                axes.set_xlabel(r"$\Delta$ in the first half" if row else "", fontsize=8)
-                axes.set_ylabel("" if column else f"{which}\n" r"$\Delta$ in the second half", fontsize=8)
+    figure = plt.figure(figsize=(4.0 + 2.1 * len(examples), 4.8))
+    grid = figure.add_gridspec(2, 1 + len(examples), width_ratios=(2.0, *[1.0] * len(examples)))
+    _draw_relation(figure.add_subplot(grid[:, 0]), strength, correlation.iloc[0], examples)
+    for row, which in enumerate(("all genes", "DEGs only")):
+        for column, label in enumerate(examples):
+            own = genes[genes["perturbation"] == label]
+            axes = figure.add_subplot(grid[row, 1 + column])
+            numbers = agreement[agreement["perturbation"] == label].iloc[row]
+            _draw_halves(axes, own[own["is_deg"]] if row else own, numbers)
+            axes.set_title("" if row else short(label))
+            axes.set_xlabel(r"$\Delta$ in the first half" if row else "", fontsize=8)
+            axes.set_ylabel("" if column else f"{which}\n" r"$\Delta$ in the second half", fontsize=8)
     return figure
 
 

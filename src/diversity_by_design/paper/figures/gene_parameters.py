@@ -64,21 +64,21 @@ def parameter_histograms(parameters: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[["parameter", "bin_left", "bin_right", "genes"]].astype({"genes": int})
 
 
+@style()
 def draw_parameter_histograms(parameters: pd.DataFrame) -> Figure:
     """Four panels: both means, theta, and the ratio of the means; see `parameter_histograms`."""
     histograms = parameter_histograms(parameters)
-    with style():
-        figure, panels = plt.subplots(1, len(PARAMETERS), figsize=(3 * len(PARAMETERS), 3))
-        for axes, (parameter, values) in zip(panels, _with_ratio(parameters).items(), strict=True):
-            table = histograms[histograms["parameter"] == parameter]
-            bars = table[table["bin_right"] > table["bin_left"]]
-            axes.stairs(bars["genes"], np.append(bars["bin_left"], bars["bin_right"].iloc[-1]), color=POINTS, fill=True)
-            axes.set(xlabel=PARAMETERS[str(parameter)], ylabel="genes" if axes is panels[0] else "")
-            make_logarithmic(axes, bars[["bin_left", "bin_right"]])
-            logs = np.log(values[np.isfinite(values) & (values > 0)])
-            axes.set_title(f"log: mean {logs.mean():z.2f}, sd {logs.std():.2f}", loc="left", fontsize=7)
-            say_n(axes, len(logs), "genes")
-            _say(axes, "\n".join(f"{row.genes:,} at {row.bin_left:g}" for row in table.drop(bars.index).itertuples()))
+    figure, panels = plt.subplots(1, len(PARAMETERS), figsize=(3 * len(PARAMETERS), 3))
+    for axes, (parameter, values) in zip(panels, _with_ratio(parameters).items(), strict=True):
+        table = histograms[histograms["parameter"] == parameter]
+        bars = table[table["bin_right"] > table["bin_left"]]
+        axes.stairs(bars["genes"], np.append(bars["bin_left"], bars["bin_right"].iloc[-1]), color=POINTS, fill=True)
+        axes.set(xlabel=PARAMETERS[str(parameter)], ylabel="genes" if axes is panels[0] else "")
+        make_logarithmic(axes, bars[["bin_left", "bin_right"]])
+        logs = np.log(values[np.isfinite(values) & (values > 0)])
+        axes.set_title(f"log: mean {logs.mean():z.2f}, sd {logs.std():.2f}", loc="left", fontsize=7)
+        say_n(axes, len(logs), "genes")
+        _say(axes, "\n".join(f"{row.genes:,} at {row.bin_left:g}" for row in table.drop(bars.index).itertuples()))
     return figure
 
 
@@ -133,6 +133,7 @@ def gene_fits(estimates: ParameterEstimates, n_genes: int = 20, cells: Cells = "
     return pd.concat(tables, ignore_index=True)
 
 
+@style()
 def draw_gene_fits(fits: pd.DataFrame) -> Figure:
     """One panel per gene: observed counts as bars, the fitted distribution as points; `fits` from `gene_fits`.
 
@@ -141,30 +142,27 @@ def draw_gene_fits(fits: pd.DataFrame) -> Figure:
     genes = fits["gene"].unique()
     n_columns = min(5, len(genes))
     n_rows = -(-len(genes) // n_columns)
-    with style():
-        figure, panels = plt.subplots(n_rows, n_columns, figsize=(2.5 * n_columns, 2.1 * n_rows), squeeze=False)
-        for axes, gene in zip(panels.flat, genes, strict=False):
-            table = fits[fits["gene"] == gene]
-            shown, beyond = table.iloc[:-1], table.iloc[-1]
-            width = shown["count_to"] - shown["count_from"] + 1
-            axes.bar(
-                shown["count_from"] - 0.5, 100 * shown["observed"], width, align="edge", color=POINTS, label="observed"
-            )
-            middle = (shown["count_from"] + shown["count_to"]) / 2
-            axes.plot(
-                middle, 100 * shown["fitted"], color=HIGHLIGHT, marker="o", markersize=2, linewidth=1, label="fit"
-            )
-            axes.set_title(rf"{gene}: $\mu$ = {beyond['mu']:.2g}, $\theta$ = {beyond['theta']:.2g}", fontsize=7)
-            axes.set_yscale("log")
-            axes.set_ylim(100 / 3 / beyond["n_cells"], 200)
-            if beyond["observed"] > 0:
-                _say(axes, f"{100 * beyond['observed']:.2g} % of cells beyond")
-        for axes in panels.flat[len(genes) :]:
-            axes.set_axis_off()
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-        figure.suptitle(f"n = {fits['n_cells'].iat[0]:,} cells", x=0.01, ha="left", fontsize=9)
-        figure.supxlabel("count", fontsize=9)
-        figure.supylabel(f"{str(fits['cells'].iat[0]).removesuffix('_cells')} cells (%)", fontsize=9)
+    figure, panels = plt.subplots(n_rows, n_columns, figsize=(2.5 * n_columns, 2.1 * n_rows), squeeze=False)
+    for axes, gene in zip(panels.flat, genes, strict=False):
+        table = fits[fits["gene"] == gene]
+        shown, beyond = table.iloc[:-1], table.iloc[-1]
+        width = shown["count_to"] - shown["count_from"] + 1
+        axes.bar(
+            shown["count_from"] - 0.5, 100 * shown["observed"], width, align="edge", color=POINTS, label="observed"
+        )
+        middle = (shown["count_from"] + shown["count_to"]) / 2
+        axes.plot(middle, 100 * shown["fitted"], color=HIGHLIGHT, marker="o", markersize=2, linewidth=1, label="fit")
+        axes.set_title(rf"{gene}: $\mu$ = {beyond['mu']:.2g}, $\theta$ = {beyond['theta']:.2g}", fontsize=7)
+        axes.set_yscale("log")
+        axes.set_ylim(100 / 3 / beyond["n_cells"], 200)
+        if beyond["observed"] > 0:
+            _say(axes, f"{100 * beyond['observed']:.2g} % of cells beyond")
+    for axes in panels.flat[len(genes) :]:
+        axes.set_axis_off()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.suptitle(f"n = {fits['n_cells'].iat[0]:,} cells", x=0.01, ha="left", fontsize=9)
+    figure.supxlabel("count", fontsize=9)
+    figure.supylabel(f"{str(fits['cells'].iat[0]).removesuffix('_cells')} cells (%)", fontsize=9)
     return figure
 
 
@@ -198,21 +196,21 @@ def library_histograms(library_sizes: npt.ArrayLike, is_control: npt.ArrayLike) 
     return pd.concat(tables, ignore_index=True)
 
 
+@style()
 def draw_library_sizes(histograms: pd.DataFrame) -> Figure:
     """Library sizes of control and perturbed cells, with log-normal fits; `histograms` from `library_histograms`."""
-    with style():
-        figure, panels = plt.subplots(1, 2, figsize=(7, 3), sharex=True, sharey=True)
-        for axes, (cells, table) in zip(panels, histograms.groupby("cells", sort=False), strict=True):
-            edges = np.append(table["bin_left"], table["bin_right"].iloc[-1])
-            axes.stairs(100 * table["observed"], edges, color=CELL_COLOURS[str(cells)], fill=True, alpha=0.7)
-            middle = np.sqrt(edges[1:] * edges[:-1])
-            axes.plot(middle, 100 * table["fitted"], color=TREND, label="log-normal")
-            axes.set(xlabel="library size (counts per cell)")
-            make_logarithmic(axes, edges)
-            axes.set_title(rf"{cells}: $\sigma_l$ = {table['sigma_l'].iat[0]:.4f}", loc="left")
-            say_n(axes, table["n"].to_numpy()[0], "cells")
-        panels[0].set_ylabel("cells (%)")
-        panels[0].legend(fontsize=7)
+    figure, panels = plt.subplots(1, 2, figsize=(7, 3), sharex=True, sharey=True)
+    for axes, (cells, table) in zip(panels, histograms.groupby("cells", sort=False), strict=True):
+        edges = np.append(table["bin_left"], table["bin_right"].iloc[-1])
+        axes.stairs(100 * table["observed"], edges, color=CELL_COLOURS[str(cells)], fill=True, alpha=0.7)
+        middle = np.sqrt(edges[1:] * edges[:-1])
+        axes.plot(middle, 100 * table["fitted"], color=TREND, label="log-normal")
+        axes.set(xlabel="library size (counts per cell)")
+        make_logarithmic(axes, edges)
+        axes.set_title(rf"{cells}: $\sigma_l$ = {table['sigma_l'].iat[0]:.4f}", loc="left")
+        say_n(axes, table["n"].to_numpy()[0], "cells")
+    panels[0].set_ylabel("cells (%)")
+    panels[0].legend(fontsize=7)
     return figure
 
 
@@ -225,26 +223,26 @@ def parameter_comparison(table: pd.DataFrame) -> pd.DataFrame:
     return kept[["gene", "mu_control", "mu_perturbed", "theta_control", "theta_perturbed"]].reset_index(drop=True)
 
 
+@style()
 def draw_parameter_comparison(comparison: pd.DataFrame) -> Figure:
     """Means and theta of control against those of perturbed cells; `comparison` from `parameter_comparison`."""
-    with style():
-        figure, panels = plt.subplots(1, 2, figsize=(7, 3.4))
-        for axes, parameter, label in ((panels[0], "mu", "mean count per cell"), (panels[1], "theta", r"$\theta$")):
-            pair = comparison[[f"{parameter}_control", f"{parameter}_perturbed"]]
-            shown = pair[(np.isfinite(pair) & (pair > 0)).all(axis=1)]
-            axes.set(xlabel=f"{label}, control", ylabel=f"{label}, perturbed")
-            say_n(axes, len(shown), "genes")
-            if len(pair) > len(shown):
-                _say(axes, f"{len(pair) - len(shown):,} zero, infinite or undefined", 0.04)
-            if not len(shown):
-                continue
-            axes.scatter(*shown.to_numpy().T, s=6, color=POINTS, alpha=0.6, linewidths=0, rasterized=True)
-            ends = [shown.min(axis=None), shown.max(axis=None)]
-            axes.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":")
-            axes.set(xscale="log", yscale="log")
-            if len(shown) > 2:
-                r = np.corrcoef(np.log(shown.to_numpy().T))[0, 1]
-                axes.set_title(f"r of logs = {r:.2f}", loc="left")
+    figure, panels = plt.subplots(1, 2, figsize=(7, 3.4))
+    for axes, parameter, label in ((panels[0], "mu", "mean count per cell"), (panels[1], "theta", r"$\theta$")):
+        pair = comparison[[f"{parameter}_control", f"{parameter}_perturbed"]]
+        shown = pair[(np.isfinite(pair) & (pair > 0)).all(axis=1)]
+        axes.set(xlabel=f"{label}, control", ylabel=f"{label}, perturbed")
+        say_n(axes, len(shown), "genes")
+        if len(pair) > len(shown):
+            _say(axes, f"{len(pair) - len(shown):,} zero, infinite or undefined", 0.04)
+        if not len(shown):
+            continue
+        axes.scatter(*shown.to_numpy().T, s=6, color=POINTS, alpha=0.6, linewidths=0, rasterized=True)
+        ends = [shown.min(axis=None), shown.max(axis=None)]
+        axes.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":")
+        axes.set(xscale="log", yscale="log")
+        if len(shown) > 2:
+            r = np.corrcoef(np.log(shown.to_numpy().T))[0, 1]
+            axes.set_title(f"r of logs = {r:.2f}", loc="left")
     return figure
 
 

@@ -37,31 +37,31 @@ _SYMBOLS = {"n_p": "$n_p$", "n_0": "$n_0$", "k": "$k$", "mu_l": r"$\mu_l$"}
 _LEVELS: dict[str, Any] = {DUPLICATE: "--", BASELINE: ":"}
 
 
+@style()
 def draw_metric_audit(correlations: pd.DataFrame, scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """A row per metric: its correlations with the parameters, and the course along the dial."""
     n_metrics = len(summary)
-    with style():
-        figure = plt.figure(figsize=(12.5, 1.9 + 0.85 * n_metrics))
-        # Text beside the panels is wider at some resolutions than at that of the layout.
-        figure.set_layout_engine("constrained", rect=(0, 0, 0.97, 1))
-        grid = figure.add_gridspec(n_metrics, 2, width_ratios=(1.55, 1.0))
-        _correlations(figure.add_subplot(grid[:, 0]), correlations, summary)
-        for row, (_, of_metric) in enumerate(summary.iterrows()):
-            panel = figure.add_subplot(grid[row, 1])
-            _draw_dial(panel, scores[scores["metric"] == of_metric["metric"]], of_metric)
-            panel.tick_params(labelbottom=row == n_metrics - 1)
-            if row == 0:
-                panel.set_title("Score as the truth is shrunken to the mean\n(better is up)")
-        panel.set_xlabel(r"$\alpha$: 0 truth, 1 mean of all perturbed cells")
-        handles = [
-            Line2D([], [], color=TREND, marker="o", markersize=3, label=r"truth shrunken by $\alpha$ (quartiles)"),
-            *(
-                Line2D([], [], color=PREDICTOR_COLOURS[name], linestyle=line, label=name.replace("_", " "))
-                for name, line in _LEVELS.items()
-            ),
-        ]
-        labels = [str(handle.get_label()) for handle in handles]
-        figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=7)
+    figure = plt.figure(figsize=(12.5, 1.9 + 0.85 * n_metrics))
+    # Text beside the panels is wider at some resolutions than at that of the layout.
+    figure.set_layout_engine("constrained", rect=(0, 0, 0.97, 1))
+    grid = figure.add_gridspec(n_metrics, 2, width_ratios=(1.55, 1.0))
+    _correlations(figure.add_subplot(grid[:, 0]), correlations, summary)
+    for row, (_, of_metric) in enumerate(summary.iterrows()):
+        panel = figure.add_subplot(grid[row, 1])
+        _draw_dial(panel, scores[scores["metric"] == of_metric["metric"]], of_metric)
+        panel.tick_params(labelbottom=row == n_metrics - 1)
+        if row == 0:
+            panel.set_title("Score as the truth is shrunken to the mean\n(better is up)")
+    panel.set_xlabel(r"$\alpha$: 0 truth, 1 mean of all perturbed cells")
+    handles = [
+        Line2D([], [], color=TREND, marker="o", markersize=3, label=r"truth shrunken by $\alpha$ (quartiles)"),
+        *(
+            Line2D([], [], color=PREDICTOR_COLOURS[name], linestyle=line, label=name.replace("_", " "))
+            for name, line in _LEVELS.items()
+        ),
+    ]
+    labels = [str(handle.get_label()) for handle in handles]
+    figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=7)
     return figure
 
 

@@ -48,6 +48,7 @@ _DOSE_LEVELS = {"weighted_r2_delta": 0.0, VARIANCE_RATIO: 1.0}
 _DOSE_NAMES = {0.0: "MSE", 1.0: "WMSE"}
 
 
+@style()
 def draw_model_comparison(
     scores: pd.DataFrame,
     medians: pd.DataFrame,
@@ -61,54 +62,53 @@ def draw_model_comparison(
     several = medians[medians.groupby(["loss", "metric"])["seed"].transform("nunique") > 1]
     tests = tests[(tests["first"] == MSE) & (tests["second"] == WMSE)]
     pad = _ABOVE_TEST if len(tests) else _ABOVE_MEDIANS
-    with style():
-        figure, panels = plt.subplots(2, 2, figsize=(2 * max(4.6, panel_width(len(predictors))), 8.8))
-        for axes, metric in zip(panels.flat, PANELS, strict=False):
-            of_metric = scores[scores["metric"] == metric]
-            for position, predictor in enumerate(predictors):
-                values = of_metric.loc[of_metric["predictor"] == predictor, "value"]
-                draw_box(axes, position, values, colours[predictor])
-                write_median(axes, position, values, metric)
-            _draw_seeds(axes, several[several["metric"] == metric], predictors, colours)
-            set_view(axes, of_metric["value"], metric)
-            name_boxes(axes, of_metric, predictors)
-            for _, test in tests[tests["metric"] == metric].iterrows():
-                _write_test(axes, test, predictors.index(MSE), predictors.index(WMSE))
-            axes.set_title(metric_title(metric), pad=pad)
-        draw_variance_ranks(panels[1, 1], profiles, ratios, colours, pad)
-        for axes, letter in zip(panels.flat, "ABCD", strict=True):
-            axes.set_title(letter, loc="left", fontweight="bold", fontsize=11, pad=pad)
-        figure.legend(
-            *panels[1, 1].get_legend_handles_labels(),
-            loc="outside lower right",
-            ncols=2,
-            fontsize=7,
-            title="(D) median variance, ratio to the truth's",
-            title_fontsize=7,
-        )
-        if len(several):
-            _explain_seeds(figure)
+    figure, panels = plt.subplots(2, 2, figsize=(2 * max(4.6, panel_width(len(predictors))), 8.8))
+    for axes, metric in zip(panels.flat, PANELS, strict=False):
+        of_metric = scores[scores["metric"] == metric]
+        for position, predictor in enumerate(predictors):
+            values = of_metric.loc[of_metric["predictor"] == predictor, "value"]
+            draw_box(axes, position, values, colours[predictor])
+            write_median(axes, position, values, metric)
+        _draw_seeds(axes, several[several["metric"] == metric], predictors, colours)
+        set_view(axes, of_metric["value"], metric)
+        name_boxes(axes, of_metric, predictors)
+        for _, test in tests[tests["metric"] == metric].iterrows():
+            _write_test(axes, test, predictors.index(MSE), predictors.index(WMSE))
+        axes.set_title(metric_title(metric), pad=pad)
+    draw_variance_ranks(panels[1, 1], profiles, ratios, colours, pad)
+    for axes, letter in zip(panels.flat, "ABCD", strict=True):
+        axes.set_title(letter, loc="left", fontweight="bold", fontsize=11, pad=pad)
+    figure.legend(
+        *panels[1, 1].get_legend_handles_labels(),
+        loc="outside lower right",
+        ncols=2,
+        fontsize=7,
+        title="(D) median variance, ratio to the truth's",
+        title_fontsize=7,
+    )
+    if len(several):
+        _explain_seeds(figure)
     return figure
 
 
+@style()
 def draw_loss_dose(dose: pd.DataFrame) -> Figure:
     """Four quantities along the power that the weights of WMSE are raised to, 0 for MSE and 1 for WMSE."""
     intervals = seed_intervals(dose, by=("power", "metric"), value="value")
     powers = sorted(dose["power"].unique())
     names = [f"{power:g}\n{_DOSE_NAMES.get(power, '')}" for power in powers]
-    with style():
-        figure, panels = plt.subplots(1, len(_DOSE_LABELS), figsize=(2.9 * len(_DOSE_LABELS), 3.1))
-        for axes, (metric, label) in zip(panels, _DOSE_LABELS.items(), strict=True):
-            seeds, means = (table[table["metric"] == metric] for table in (dose, intervals))
-            axes.plot(seeds["power"], seeds["value"], "o", color=POINTS, markersize=4, zorder=3)
-            reach = np.nan_to_num((means["high"] - means["mean"]).to_numpy(float))
-            axes.errorbar(means["power"], means["mean"], yerr=reach, color=TREND, linewidth=1.3, capsize=3)
-            if metric in _DOSE_LEVELS:
-                axes.axhline(_DOSE_LEVELS[metric], color="0.7", linewidth=0.8, linestyle=":", zorder=0)
-            axes.set_xticks(powers, names, fontsize=8)
-            axes.set_title(f"{len(seeds)} models of {len(powers)} powers", fontsize=7, loc="right")
-            axes.set_xlabel("power of the weights in the loss")
-            axes.set_ylabel(label)
+    figure, panels = plt.subplots(1, len(_DOSE_LABELS), figsize=(2.9 * len(_DOSE_LABELS), 3.1))
+    for axes, (metric, label) in zip(panels, _DOSE_LABELS.items(), strict=True):
+        seeds, means = (table[table["metric"] == metric] for table in (dose, intervals))
+        axes.plot(seeds["power"], seeds["value"], "o", color=POINTS, markersize=4, zorder=3)
+        reach = np.nan_to_num((means["high"] - means["mean"]).to_numpy(float))
+        axes.errorbar(means["power"], means["mean"], yerr=reach, color=TREND, linewidth=1.3, capsize=3)
+        if metric in _DOSE_LEVELS:
+            axes.axhline(_DOSE_LEVELS[metric], color="0.7", linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_xticks(powers, names, fontsize=8)
+        axes.set_title(f"{len(seeds)} models of {len(powers)} powers", fontsize=7, loc="right")
+        axes.set_xlabel("power of the weights in the loss")
+        axes.set_ylabel(label)
     return figure
 
 

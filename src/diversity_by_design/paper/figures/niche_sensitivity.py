@@ -27,56 +27,56 @@ from diversity_by_design.paper.niche import OVERALL
 PREDICTORS = ("perturbed_mean", "perturbed_mean_star")
 
 
+@style()
 def draw_niche_sensitivity(scores: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Violins of each metric for mu_all and mu_all*, on a logarithmic axis (figure 3)."""
-    with style():
-        figure, panels = plt.subplots(1, len(summary), figsize=(3.4 * len(summary), 3.8), sharey=True)
-        for axes, (_, numbers) in zip(np.atleast_1d(panels), summary.iterrows(), strict=True):
-            of_metric = scores[scores["metric"] == numbers["metric"]].dropna(subset=list(PREDICTORS))
-            _draw_violins(axes, of_metric)
-            set_log_axis(axes)
-            axes.set_ylabel("error (squared log1p expression)")
-            axes.set_title(
-                f"{metric_label(numbers['metric'])}: median {numbers['fold_of_medians']:.3g} times smaller\n"
-                f"paired t test p = {_p(numbers['t_p'])}, Wilcoxon p = {_p(numbers['wilcoxon_p'])}",
-                fontsize=8,
-                pad=14,
-            )
-            say_n(axes, int(numbers["n"]))
-        for axes in np.atleast_1d(panels)[1:]:
-            axes.set_ylabel("")
+    figure, panels = plt.subplots(1, len(summary), figsize=(3.4 * len(summary), 3.8), sharey=True)
+    for axes, (_, numbers) in zip(np.atleast_1d(panels), summary.iterrows(), strict=True):
+        of_metric = scores[scores["metric"] == numbers["metric"]].dropna(subset=list(PREDICTORS))
+        _draw_violins(axes, of_metric)
+        set_log_axis(axes)
+        axes.set_ylabel("error (squared log1p expression)")
+        axes.set_title(
+            f"{metric_label(numbers['metric'])}: median {numbers['fold_of_medians']:.3g} times smaller\n"
+            f"paired t test p = {_p(numbers['t_p'])}, Wilcoxon p = {_p(numbers['wilcoxon_p'])}",
+            fontsize=8,
+            pad=14,
+        )
+        say_n(axes, int(numbers["n"]))
+    for axes in np.atleast_1d(panels)[1:]:
+        axes.set_ylabel("")
     return figure
 
 
+@style()
 def draw_weight_histograms(histogram: pd.DataFrame, concentration: pd.DataFrame) -> Figure:
     """Distribution of the weights overall and of single perturbations, and how many genes they are spread over."""
     degs = concentration.set_index("perturbation")["n_degs"]
     overall = histogram[histogram["group"] == OVERALL]
     examples = in_order(histogram.loc[histogram["group"] != OVERALL, "group"])
-    with style():
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
-        _draw_steps(left, overall, POINTS, filled=True)
-        left.set_title("all perturbations", loc="left")
-        left.annotate(_near_zero(overall), (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=7)
-        say_n(left, int(overall["count"].sum()), "weights")
-        for label, colour in zip(examples, cycle(EXAMPLE_COLOURS), strict=False):
-            table = histogram[histogram["group"] == label]
-            _draw_steps(middle, table, colour, label=f"{short(label)}: {degs[label]:,.0f} DEGs; {_near_zero(table)}")
-        middle.set_title("single perturbations", loc="left")
-        middle.legend(fontsize=7, loc="upper left")
-        middle.set_ylim(top=1.5 * middle.get_ylim()[1])
-        for axes in (left, middle):
-            axes.set(xscale="log", xlabel="weight of a gene", ylabel="genes (%)")
-        shown = concentration.dropna(subset="effective_genes")
-        right.scatter(shown["n_degs"], shown["effective_genes"], s=12, color=POINTS, alpha=0.7, linewidths=0)
-        right.set_ylabel(r"effective number of genes, $1/\Sigma w_i^2$")
-        if len(shown):
-            set_log_axis(right)
-        set_deg_axis(right, concentration["n_degs"])
-        undefined = len(concentration) - len(shown)
-        if undefined:
-            right.annotate(f"{undefined:,} undefined", (0.03, 0.03), xycoords="axes fraction", fontsize=7, color="0.4")
-        say_n(right, len(shown))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
+    _draw_steps(left, overall, POINTS, filled=True)
+    left.set_title("all perturbations", loc="left")
+    left.annotate(_near_zero(overall), (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=7)
+    say_n(left, int(overall["count"].sum()), "weights")
+    for label, colour in zip(examples, cycle(EXAMPLE_COLOURS), strict=False):
+        table = histogram[histogram["group"] == label]
+        _draw_steps(middle, table, colour, label=f"{short(label)}: {degs[label]:,.0f} DEGs; {_near_zero(table)}")
+    middle.set_title("single perturbations", loc="left")
+    middle.legend(fontsize=7, loc="upper left")
+    middle.set_ylim(top=1.5 * middle.get_ylim()[1])
+    for axes in (left, middle):
+        axes.set(xscale="log", xlabel="weight of a gene", ylabel="genes (%)")
+    shown = concentration.dropna(subset="effective_genes")
+    right.scatter(shown["n_degs"], shown["effective_genes"], s=12, color=POINTS, alpha=0.7, linewidths=0)
+    right.set_ylabel(r"effective number of genes, $1/\Sigma w_i^2$")
+    if len(shown):
+        set_log_axis(right)
+    set_deg_axis(right, concentration["n_degs"])
+    undefined = len(concentration) - len(shown)
+    if undefined:
+        right.annotate(f"{undefined:,} undefined", (0.03, 0.03), xycoords="axes fraction", fontsize=7, color="0.4")
+    say_n(right, len(shown))
     return figure
 
 

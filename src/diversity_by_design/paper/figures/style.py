@@ -61,7 +61,7 @@ _RC: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style within this block."""
+    """Draw in the project's style within a block, or within a function that this decorates: ``@style()``."""
     with mpl.rc_context(_RC):
         yield
 

@@ -69,31 +69,31 @@ def draw_trend(axes: Axes, sweep: pd.DataFrame, column: str, ylabel: str, r: flo
     say_n(axes, sweep.loc[sweep[column].notna(), "perturbation"].nunique())
 
 
+@style()
 def draw_sweep(sweep: pd.DataFrame, column: str, ylabel: str, r: float) -> Figure:
     """One panel, as in figures 2D/E, 5H/I and 5L/M."""
-    with style():
-        figure, axes = plt.subplots(figsize=(4.2, 3.2))
-        draw_trend(axes, sweep, column, ylabel, r)
-        if axes.lines:
-            axes.legend(loc="best", fontsize=7)
+    figure, axes = plt.subplots(figsize=(4.2, 3.2))
+    draw_trend(axes, sweep, column, ylabel, r)
+    if axes.lines:
+        axes.legend(loc="best", fontsize=7)
     return figure
 
 
+@style()
 def draw_overview(sweeps: dict[str, pd.DataFrame], columns: dict[str, str], correlations: pd.DataFrame) -> Figure:
     """Every sweep (columns of panels) by every metric (rows of panels; a mapping from table column to axis label).
 
     `correlations` are those of `diversity_by_design.paper.correlations.sweep_correlations`.
     """
-    with style():
-        figure, panels = plt.subplots(
-            len(columns), len(sweeps), figsize=(2.7 * len(sweeps), 2.4 * len(columns)), squeeze=False
-        )
-        r = correlations.set_index(["parameter", "column"])["r"]
-        for row, (column, label) in zip(panels, columns.items(), strict=True):
-            for axes, (parameter, sweep) in zip(row, sweeps.items(), strict=True):
-                draw_trend(axes, sweep, column, label if axes is row[0] else "", r[parameter, column])
-                if axes.lines:
-                    _keep_in_view(axes, sweep[column])
+    figure, panels = plt.subplots(
+        len(columns), len(sweeps), figsize=(2.7 * len(sweeps), 2.4 * len(columns)), squeeze=False
+    )
+    r = correlations.set_index(["parameter", "column"])["r"]
+    for row, (column, label) in zip(panels, columns.items(), strict=True):
+        for axes, (parameter, sweep) in zip(row, sweeps.items(), strict=True):
+            draw_trend(axes, sweep, column, label if axes is row[0] else "", r[parameter, column])
+            if axes.lines:
+                _keep_in_view(axes, sweep[column])
     return figure
 
 

@@ -104,6 +104,7 @@ def draw_trend(
         make_logarithmic(axes, shown[parameter])
 
 
+@style()
 def draw_sweep(
     sweep: pd.DataFrame,
     parameter: str,
@@ -113,13 +114,12 @@ def draw_sweep(
 ) -> Figure:
     """One panel, as in figures 2C, 5G and 5K, with r and its interval (from `correlations.table_2`) in its title."""
     row = correlation_of(correlations, parameter, column)
-    with style():
-        figure, axes = plt.subplots(figsize=(4.2, 3.2))
-        draw_trend(axes, sweep, parameter, column, logarithmic)
-        interval = f" ({row['low']:z.2f} to {row['high']:z.2f})" if np.isfinite(row["low"]) else ""
-        axes.set_title(f"{said(row['ours'])}{interval}", loc="left")
-        if axes.lines:
-            axes.legend(loc="best", fontsize=7)
+    figure, axes = plt.subplots(figsize=(4.2, 3.2))
+    draw_trend(axes, sweep, parameter, column, logarithmic)
+    interval = f" ({row['low']:z.2f} to {row['high']:z.2f})" if np.isfinite(row["low"]) else ""
+    axes.set_title(f"{said(row['ours'])}{interval}", loc="left")
+    if axes.lines:
+        axes.legend(loc="best", fontsize=7)
     return figure
 
 
@@ -137,6 +137,7 @@ def overview(
     return pd.concat(tables, ignore_index=True)[["metric", "parameter", "value", "mean", "n"]]
 
 
+@style()
 def draw_overview(
     sweep: pd.DataFrame,
     columns: Collection[str],
@@ -145,35 +146,34 @@ def draw_overview(
 ) -> Figure:
     """Every parameter (columns of panels) by some metrics (rows of panels)."""
     size = (2.6 * len(SIMULATION_PARAMETERS), 2.3 * len(columns))
-    with style():
-        figure, panels = plt.subplots(len(columns), len(SIMULATION_PARAMETERS), figsize=size, squeeze=False)
-        for row, column in zip(panels, columns, strict=True):
-            top = sweep[column].quantile(_SHOWN)
-            beyond = int((sweep[column] > top).sum()) if sweep[column].max() > _FAR_ABOVE * top else 0
-            for axes, parameter in zip(row, SIMULATION_PARAMETERS, strict=True):
-                draw_trend(axes, sweep, parameter, column, logarithmic)
-                axes.set_title(said(correlation_of(correlations, parameter, column)["ours"]), loc="left")
-                if axes is not row[0]:
-                    axes.set_ylabel("")
-                if beyond:
-                    axes.set_ylim(top=top)
-                    text = f"{beyond} above"
-                    axes.annotate(text, (0.99, 0.99), xycoords="axes fraction", ha="right", va="top", fontsize=6)
+    figure, panels = plt.subplots(len(columns), len(SIMULATION_PARAMETERS), figsize=size, squeeze=False)
+    for row, column in zip(panels, columns, strict=True):
+        top = sweep[column].quantile(_SHOWN)
+        beyond = int((sweep[column] > top).sum()) if sweep[column].max() > _FAR_ABOVE * top else 0
+        for axes, parameter in zip(row, SIMULATION_PARAMETERS, strict=True):
+            draw_trend(axes, sweep, parameter, column, logarithmic)
+            axes.set_title(said(correlation_of(correlations, parameter, column)["ours"]), loc="left")
+            if axes is not row[0]:
+                axes.set_ylabel("")
+            if beyond:
+                axes.set_ylim(top=top)
+                text = f"{beyond} above"
+                axes.annotate(text, (0.99, 0.99), xycoords="axes fraction", ha="right", va="top", fontsize=6)
     return figure
 
 
+@style()
 def draw_table_2(table: pd.DataFrame) -> Figure:
     """Table 2 as a heat map, ours beside the paper's; `table` from `correlations.table_2`."""
     both = {f"ours (n = {_span(table['n'])} data sets)": "ours", "the paper's (n = 10,000)": "paper"}
     wide = {title: _matrix(table, column) for title, column in both.items()}
     widths = [matrix.shape[1] for matrix in wide.values()]
-    with style():
-        figure, panels = plt.subplots(1, 2, figsize=(10, 4), width_ratios=widths, sharey=True)
-        for axes, (title, matrix) in zip(panels, wide.items(), strict=True):
-            rows = [column_label(name) for name in matrix.index]
-            image = draw_correlations(axes, matrix, rows, [PARAMETER_LABELS[n].split(":")[0] for n in matrix.columns])
-            axes.set_title(title, loc="left")
-        figure.colorbar(image, ax=panels, label="Pearson r", shrink=0.7)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), width_ratios=widths, sharey=True)
+    for axes, (title, matrix) in zip(panels, wide.items(), strict=True):
+        rows = [column_label(name) for name in matrix.index]
+        image = draw_correlations(axes, matrix, rows, [PARAMETER_LABELS[n].split(":")[0] for n in matrix.columns])
+        axes.set_title(title, loc="left")
+    figure.colorbar(image, ax=panels, label="Pearson r", shrink=0.7)
     return figure
 
 
