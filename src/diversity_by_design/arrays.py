@@ -34,22 +34,12 @@ def read_only(array: npt.NDArray) -> npt.NDArray:
 
 
 def as_array(values: Any, name: str, *, infinite: bool = False) -> FloatArray:
-    """Numbers of any kind as an array of float64.
+    """Numbers of any kind as an array of float64, in C order.
 
-    Parameters
-    ----------
-    values : array, nested lists, table of pandas, sparse matrix, torch tensor
-        A tensor may require a gradient, be on a GPU, sparse or of type bfloat16; a table may have nullable types.
-    name : str
-        What they are, for the message.
-    infinite : bool
-        Whether infinite values are allowed; NaN always is.
-
-    Raises
-    ------
-    InputError
-        These are no real numbers, or some are infinite; a masked array, whose mask would be lost, or a table of another
-        library than pandas, whose names would be.
+    `values` may be an array, nested lists, a table of pandas (also with nullable types), a sparse matrix or a torch
+    tensor, which may require a gradient, be on a GPU, sparse or of type bfloat16. Raises InputError, calling them
+    `name`, for what are no real numbers; infinite values, unless these are allowed; a masked array, whose mask would be
+    lost; and a table of another library than pandas, whose names would be.
     """
     kind = type(values).__name__
     if kind in _MEANT:
@@ -117,23 +107,11 @@ def _pandas_values(table: pd.DataFrame | pd.Series, name: str) -> npt.NDArray[An
 
 
 def aligned(**given: Any) -> dict[str, Any]:
-    """Arguments of which the tables of pandas have the labels and genes of the first, in its order.
+    """Arguments of which the tables of pandas have the labels and genes of the first, in its order, without names.
 
-    Parameters
-    ----------
-    given : tables, series or arrays by name; None stays None
-        The rows of a DataFrame are perturbations, its columns genes; a Series has a value per gene. Labels of
-        perturbations are compared in their canonical form.
-
-    Returns
-    -------
-    dict
-        The same without names.
-
-    Raises
-    ------
-    InputError
-        Some have other labels or genes than the first, or only some have names at all.
+    The rows of a DataFrame are perturbations, its columns genes; a Series has a value per gene. Labels of perturbations
+    are compared in their canonical form; None stays None. Raises InputError where some have other labels or genes than
+    the first, or only some have names at all.
     """
     present = {name: values for name, values in given.items() if values is not None}
     tables = {name: values for name, values in present.items() if isinstance(values, pd.DataFrame | pd.Series)}

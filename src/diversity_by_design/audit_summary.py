@@ -22,25 +22,10 @@ _ROUNDING = 1e-9
 def parameter_correlations(table: pd.DataFrame, predictor: str = BASELINE) -> pd.DataFrame:
     """How the score of a predictor moves with each of the eight parameters, by Pearson correlation (as in table 2).
 
-    Parameters
-    ----------
-    table : DataFrame
-        Result of `diversity_by_design.audit`.
-    predictor : str
-        By default the mean baseline.
-
-    Returns
-    -------
-    DataFrame
-        One row per metric and parameter: `metric`, `higher_is_better`, `predictor`, `parameter`, `scale` ("log" for
-        n_p, n_0, k and mu_l, unless a value has no logarithm), `r`, `low`, `high` (95 % interval, data sets resampled),
-        `n` (data sets in which the score is defined), `n_undefined`. r is NaN with fewer than three data sets, and
-        where score or parameter do not vary.
-
-    Raises
-    ------
-    InputError
-        The predictor is not in the table.
+    One row per metric and parameter of the table of `diversity_by_design.audit`: `metric`, `higher_is_better`,
+    `predictor`, `parameter`, `scale` ("log" for n_p, n_0, k and mu_l, unless a value has no logarithm), `r`, `low`,
+    `high` (95 % interval, data sets resampled), `n` (data sets in which the score is defined), `n_undefined`. r is NaN
+    with fewer than three data sets, and where score or parameter do not vary. Raises InputError without the predictor.
     """
     own = _of_predictor(table, predictor)
     scores = own.pivot_table("value", "dataset", "metric", sort=False, dropna=False, observed=True)
@@ -67,21 +52,9 @@ def scaled_scores(table: pd.DataFrame) -> pd.DataFrame:
     Where higher is better, a score is taken as it is. Where lower is better, it is divided by that of the mean baseline
     on the same data set, so that 0 is perfect and 1 as good as the mean baseline.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Result of `diversity_by_design.audit`, with the predictor `perturbed_mean`.
-
-    Returns
-    -------
-    DataFrame
-        One row per metric and predictor: `metric`, `higher_is_better`, `predictor`, `alpha` (NaN unless it is a setting
-        of the dial), `q25`, `median`, `q75` over data sets, `n` (those in which it is defined), `n_undefined`.
-
-    Raises
-    ------
-    InputError
-        The mean baseline is not in the table.
+    One row per metric and predictor: `metric`, `higher_is_better`, `predictor`, `alpha` (NaN unless it is a setting of
+    the dial), `q25`, `median`, `q75` over data sets, `n` (those in which it is defined), `n_undefined`. Raises
+    InputError without the mean baseline.
     """
     _of_predictor(table, BASELINE)
     rows = []
@@ -107,24 +80,12 @@ def scaled_scores(table: pd.DataFrame) -> pd.DataFrame:
 def dial_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Whether each metric notices mode collapse, and ranks the technical duplicate above the mean baseline.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Result of `diversity_by_design.audit`, with at least two settings of the dial.
-
-    Returns
-    -------
-    DataFrame
-        One row per metric: `metric`, `higher_is_better`; of the dial: `n` (data sets with a score at two settings or
-        more), `n_falling` (those in which every defined score is worse than the one before, by more than rounding),
-        `share_falling`, `n_undefined` (data sets without a score at some setting), `undefined_at` (these settings);
-        of the technical duplicate: `n_compared` (data sets with a score of it and of the mean baseline),
-        `n_duplicate_better`, `share_duplicate_better`. Shares are NaN without any data set.
-
-    Raises
-    ------
-    InputError
-        There are fewer than two settings of the dial.
+    One row per metric: `metric`, `higher_is_better`; of the dial: `n` (data sets with a score at two settings or more),
+    `n_falling` (those in which every defined score is worse than the one before, by more than rounding),
+    `share_falling`, `n_undefined` (data sets without a score at some setting), `undefined_at` (these settings); of the
+    technical duplicate: `n_compared` (data sets with a score of it and of the mean baseline), `n_duplicate_better`,
+    `share_duplicate_better`. Shares are NaN without any data set. Raises InputError with fewer than two settings of the
+    dial.
     """
     alphas = {name: dial_alpha(name) for name in table["predictor"].unique()}
     dial = sorted((name for name, alpha in alphas.items() if np.isfinite(alpha)), key=lambda name: alphas[name])

@@ -19,22 +19,12 @@ _AT_A_TIME = 64
 
 @dataclass(frozen=True, eq=False)
 class Correlations:
-    """Correlations of quantities y with quantities x, each array (y, x).
+    """Correlations of quantities y with quantities x, each array (y, x)."""
 
-    Attributes
-    ----------
-    r : float64 array
-        NaN where one of the two does not vary, or with fewer than three points.
-    low, high : float64 array
-        Ends of the 95 % percentile interval over resampled units; NaN where r is, or with fewer than three units.
-    n : int array (y,)
-        Points: rows in which y is defined.
-    """
-
-    r: FloatArray
-    low: FloatArray
-    high: FloatArray
-    n: npt.NDArray[np.int64]
+    r: FloatArray  # NaN where one of the two does not vary, or with fewer than three points
+    low: FloatArray  # ends of the 95 % percentile interval over resampled units; NaN where r is,
+    high: FloatArray  # or with fewer than three units
+    n: npt.NDArray[np.int64]  # (y,): rows in which y is defined
 
 
 def correlations(
@@ -42,23 +32,9 @@ def correlations(
 ) -> Correlations:
     """Correlate every column of `y` with every column of `x`, over the rows in which the former is defined.
 
-    Parameters
-    ----------
-    x : (rows, quantities)
-    y : (rows, quantities)
-        NaN where undefined.
-    units : (rows,), optional
-        What is independent, and resampled as a whole, such as the perturbation of each row (default: each row).
-    resamples : int
-    seed : int
+    `x` and `y` are (rows, quantities); of `units` (rows,), such as the perturbation of each row, all rows of one are
+    resampled together (default: each row alone).
 
-    Raises
-    ------
-    InputError
-        There are no rows, or `resamples` or `seed` is no whole number of at least 1, or 0.
-
-    Examples
-    --------
     >>> x, y = np.arange(6.0)[:, None], np.array([[0.0, 1.0, 1.0, 3.0, 4.0, 6.0]]).T
     >>> correlations(x, y).r.round(2)
     array([[0.97]])

@@ -80,16 +80,8 @@ def halved(
 ) -> tuple[dict[str, PerturbationStatistics], dict[str, Halvings]]:
     """Statistics of each context and halvings of some of its perturbations, in one pass over the cells.
 
-    Parameters
-    ----------
-    cells : LabelledCells
-        With unique names.
-    chosen : mapping of context to labels
-        Which perturbations are halved; each has at least two cells.
-    halvings : int
-    seed : int
-        A perturbation's halves depend on the seed, its context, its label and its cells' names only.
-    workers : int, optional
+    `chosen` says by context which labels are halved; each has at least two cells. A perturbation's halves depend on the
+    seed, its context, its label and its cells' names only.
     """
     errors.unique_names(cells.cells, "cell", "cells")
     groups = pd.MultiIndex.from_frame(cells.groups)

@@ -59,21 +59,9 @@ def is_combination(labels: Iterable[str]) -> npt.NDArray[np.bool_]:
 def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.Index:
     """Labels that a user gave, in their canonical form and order.
 
-    Parameters
-    ----------
-    labels : str, or iterable of labels
-        A single text is one label. Numbers become text; of a Series the values are the labels.
-    where : str
-        What they are the labels of, for the message.
-    control : str or None
+    A single text is one label. Numbers become text; of a Series the values are the labels. Raises InputError, calling
+    them `where`, if these are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A).
 
-    Raises
-    ------
-    InputError
-        These are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A).
-
-    Examples
-    --------
     >>> label_index(["B+A", "C"], "train").tolist(), label_index("AB", "train").tolist()
     (['A+B', 'C'], ['AB'])
     """
@@ -93,20 +81,9 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
 def checked_labels(labels: Iterable[object], where: str) -> list[str]:
     """Canonical labels, sorted, once it is clear that each is a perturbation of one or two genes.
 
-    Parameters
-    ----------
-    labels : iterable
-        In any order.
-    where : str
-        What they are the labels of, for the message.
+    Raises InputError, calling them `where`, if a label is no text, names control, no gene, a gene twice or more than
+    two genes, or occurs twice.
 
-    Raises
-    ------
-    InputError
-        A label is no text, names control, no gene, a gene twice or more than two genes, or occurs twice.
-
-    Examples
-    --------
     >>> checked_labels(["B", "B+A", "A"], "perturbations")
     ['A', 'A+B', 'B']
     """

@@ -82,17 +82,9 @@ def _accumulate_dense(values: npt.NDArray, rows: npt.NDArray, codes: npt.NDArray
 
 
 class GroupedMoments:
-    """Running sums of groups of cells, to which blocks of a matrix are added.
+    """Running sums of groups of cells, to which blocks of a matrix are added; the same for any number of `workers`.
 
-    Parameters
-    ----------
-    n_groups : int
-    genes : slice
-        Which columns of the matrix are added up.
-    workers : int
-        Threads; the result is the same for any number.
-    squares : bool
-        Whether squares are added up too. An entry takes 32 bytes with, 16 without.
+    `genes` are the columns of the matrix that are added up. An entry takes 32 bytes, 16 without `squares`.
     """
 
     def __init__(self, n_groups: int, genes: slice, workers: int, *, squares: bool = True) -> None:

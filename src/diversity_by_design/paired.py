@@ -12,22 +12,12 @@ FEWEST_PAIRS = 3
 
 
 def paired_tests(first: FloatArray, second: FloatArray) -> dict[str, float]:
-    """Paired t test and Wilcoxon's signed-rank test, both two-sided.
+    """Paired t test and Wilcoxon's signed-rank test of scores (perturbations,), both two-sided; NaN is left out.
 
-    Parameters
-    ----------
-    first, second : (perturbations,)
-        NaN where undefined, which is left out.
+    `n` (pairs), `median_first`, `median_second`, `mean_difference` (second minus first), `t` (positive if the second is
+    greater), `t_p`, `wilcoxon`, `wilcoxon_p`. Tests are NaN with fewer than three pairs or without any difference, the
+    t test also where all differences are the same.
 
-    Returns
-    -------
-    dict
-        `n` (pairs), `median_first`, `median_second`, `mean_difference` (second minus first), `t` (positive if the
-        second is greater), `t_p`, `wilcoxon`, `wilcoxon_p`. Tests are NaN with fewer than three pairs or without any
-        difference, the t test also where all differences are the same.
-
-    Examples
-    --------
     >>> tests = paired_tests(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.5, 4.0, 6.0]))
     >>> tests["n"], round(tests["t"], 3), round(tests["t_p"], 3)
     (4, 3.576, 0.037)

@@ -172,25 +172,9 @@ def prediction_checksums(folder: Path) -> dict[str, str]:
 def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_checksum: str) -> list[Prediction]:
     """Read all predictions in a folder, and check that they are of this data set and fit each other.
 
-    Parameters
-    ----------
-    folder : Path
-        It need not exist.
-    statistics : PerturbationStatistics
-        Of the data set.
-    dataset_checksum : str
-        Of the prepared file.
-
-    Returns
-    -------
-    list of Prediction
-        By model, loss (see `LOSSES`) and seed; empty if there are no files.
-
-    Raises
-    ------
-    InputError
-        A file is no file of predictions, is of another data set, or has other genes or unknown perturbations; two files
-        have the same model, loss and seed; or the files are of different tasks or runs.
+    By model, loss (see `LOSSES`) and seed; none if there is no folder. `dataset_checksum` is that of the prepared file.
+    Raises InputError where a file is no file of predictions, is of another data set, or has other genes or unknown
+    perturbations; two files have the same model, loss and seed; or the files are of different tasks or runs.
     """
     predictions = {path: Prediction.read(path) for path in _files(folder)}
     for path, prediction in predictions.items():

@@ -16,20 +16,10 @@ _ENOUGH = 60.0
 
 
 def two_sided(t: npt.NDArray[np.float64], freedom: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probability of a score at least as far from zero as `t`.
+    """Probability of a score at least as far from zero as `t` (infinite ones too), with `freedom` degrees of freedom.
 
-    Parameters
-    ----------
-    t, freedom : float64 array, of one shape
-        Scores, which may be infinite, and their degrees of freedom (positive).
+    Within 1e-11 of the exact value, relatively; NaN where a score is.
 
-    Returns
-    -------
-    float64 array
-        Within 1e-11 of the exact value, relatively; NaN where a score is.
-
-    Examples
-    --------
     >>> two_sided(np.array([0.0, 2.0]), np.array([10.0, 10.0])).round(4)
     array([1.    , 0.0734])
     """
@@ -41,15 +31,10 @@ def two_sided(t: npt.NDArray[np.float64], freedom: npt.NDArray[np.float64]) -> n
 
 
 def adjusted(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """P values adjusted within each row by Benjamini and Hochberg's method.
+    """P values (rows, tests) adjusted within each row by Benjamini and Hochberg's method.
 
-    Parameters
-    ----------
-    p : float64 array (rows, tests)
-        NaN stays NaN, and counts as a test.
+    NaN stays NaN, and counts as a test.
 
-    Examples
-    --------
     >>> adjusted(np.array([[0.01, 0.04, 0.03]]))
     array([[0.03, 0.04, 0.04]])
     """

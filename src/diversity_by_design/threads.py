@@ -21,18 +21,7 @@ def available_cores() -> int:
 
 
 def checked_workers(workers: int | None) -> int:
-    """Number of workers: as many as cores for None.
-
-    Raises
-    ------
-    InputError
-        It is no whole number of at least 1.
-
-    Examples
-    --------
-    >>> checked_workers(3)
-    3
-    """
+    """Number of workers, as many as cores for None; InputError if it is no whole number of at least 1."""
     if workers is None:
         return available_cores()
     return whole_number(workers, "workers", 1)
@@ -42,13 +31,6 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], worke
     """Results of `function` for every task, in the order of the tasks.
 
     Meant for functions that release the interpreter's lock, as NumPy, SciPy and compiled kernels do.
-
-    Parameters
-    ----------
-    function : callable
-    tasks : iterable
-    workers : int, optional
-        Threads (default: as many as cores).
     """
     tasks = list(tasks)
     n_threads = min(checked_workers(workers), len(tasks))

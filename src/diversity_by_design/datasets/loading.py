@@ -30,24 +30,12 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared data set on disk.
+    """A prepared data set on disk."""
 
-    Attributes
-    ----------
-    name : str
-        Names its folder of data, and of results.
-    path : Path
-        The h5ad file, as `prepare` describes it.
-    checksum : str
-        SHA-256 of that file.
-    report : PreparationReport
-        What it was made of.
-    """
-
-    name: str
-    path: Path
-    checksum: str
-    report: PreparationReport
+    name: str  # names its folder of data, and of results
+    path: Path  # the h5ad file, as `prepare` describes it
+    checksum: str  # SHA-256 of that file
+    report: PreparationReport  # what it was made of
 
 
 def load(

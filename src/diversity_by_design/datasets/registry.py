@@ -10,30 +10,16 @@ from diversity_by_design.errors import InputError, listed
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(PreparationSettings):
-    """A data set: its file, and the settings it is prepared with (see `PreparationSettings`).
-
-    Attributes
-    ----------
-    name : str
-    title : str
-        What the data are, and by whom.
-    url : str or None
-        Where the raw file is published; None for a data set that is generated.
-    filename : str
-        Name of the raw file on disk.
-    size : int or None
-        Bytes of the published file.
-    checksum : str or None
-        As ``md5:...`` or ``sha256:...``, where one is published. None: the checksum of the first download is
-        recorded and checked from then on.
-    """
+    """A data set: its file, and the settings it is prepared with (see `PreparationSettings`)."""
 
     name: str
-    title: str
-    url: str | None
-    filename: str
-    size: int | None = None
-    checksum: str | None = None
+    title: str  # what the data are, and by whom
+    url: str | None  # where the raw file is published; None for a data set that is generated
+    filename: str  # of the raw file on disk
+    size: int | None = None  # bytes of the published file
+    checksum: str | None = (
+        None  # ``md5:...`` or ``sha256:...`` where published; None: recorded with the first download, and checked
+    )
     min_genes_per_cell: int | None = 200
 
     def settings(self) -> PreparationSettings:

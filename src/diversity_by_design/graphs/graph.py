@@ -99,24 +99,10 @@ class Graph:
 
     @classmethod
     def from_edges(cls, frame: pd.DataFrame, nodes: Iterable[str]) -> Graph:
-        """Take those edges of a table that join two of the given nodes.
+        """Take those edges of a table (`source`, `target`, `importance`) that join two of the given nodes.
 
-        Parameters
-        ----------
-        frame : DataFrame
-            `source`, `target`, `importance`, as from `to_frame`.
-        nodes : names
-
-        Returns
-        -------
-        Graph
-            With these nodes in this order, those without edges included. Its `left_out` says how many edges of the
-            table have another gene at an end, and how many go from a gene to itself.
-
-        Raises
-        ------
-        InputError
-            A column is missing. See `Graph`.
+        Nodes stay in this order, those without edges included. `left_out` says how many edges of the table have another
+        gene at an end, and how many go from a gene to itself.
         """
         missing = [name for name in EDGES if name not in frame.columns]
         if missing:

@@ -26,21 +26,11 @@ ANALYSES = {
 
 @dataclass(frozen=True)
 class Run:
-    """What an analysis works with.
-
-    Attributes
-    ----------
-    prepared : PreparedDataset
-    folder : ResultFolder
-        Where tables and figures go.
-    reads : sequence of Path
-        Files of other analyses that it is made of.
-    seed, workers : int
-    """
+    """What an analysis works with."""
 
     prepared: PreparedDataset
-    folder: ResultFolder
-    reads: Sequence[Path]
+    folder: ResultFolder  # where tables and figures go
+    reads: Sequence[Path]  # files of other analyses that it is made of
     seed: int
     workers: int
 

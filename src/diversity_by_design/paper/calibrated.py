@@ -29,24 +29,10 @@ def calibrated_scores(
 ) -> Scorecard:
     """Score the baselines, and models beside them, with all metrics.
 
-    Parameters
-    ----------
-    cells : AnnData
-        A prepared data set.
-    predictions : sequence of Prediction
-    splits : sequence of Split
-        Halves that the models were trained on. A perturbation is scored against references of the training
-        perturbations of the half that it was tested in. Without predictions, they are of all perturbations.
-    compared : pandas.Index, optional
-        Perturbations that are scored (default: all); with predictions, those that every model predicts.
-    seed : int
-        Of the halvings of cells.
-    workers : int, optional
-
-    Raises
-    ------
-    InputError
-        The models were trained with other splits.
+    `cells` are a prepared data set, `splits` the halves that the models were trained on: a perturbation is scored
+    against references of the training perturbations of the half that it was tested in. Without predictions, they are of
+    all perturbations. `compared` are the perturbations that are scored (default: all); with predictions, those that
+    every model predicts. `seed` is that of the halvings. Raises InputError where models were trained with other splits.
     """
     models: dict[str, dict[int, pd.DataFrame]] = {}
     for prediction in predictions:

@@ -32,24 +32,11 @@ def placeholders(text: str) -> set[str]:
 def caption(entries: Mapping[str, Any], name: str, values: Mapping[str, object]) -> dict[str, str]:
     """What is to be said of a result: `caption`, and of a figure `title` and `paper`.
 
-    Parameters
-    ----------
-    entries : mapping
-        Of an analysis: by the name of a result, or a pattern such as ``sweep_*``, its texts. A text is a template of
-        `str.format`, or a list of such, of which those are left out that have a placeholder whose value is None.
-        ``texts``: templates' common parts, which are placeholders in any of them.
-    name : str
-        Of the result.
-    values : mapping
-        Of the placeholders.
+    `entries` are those of an analysis: by the name of a result, or a pattern such as ``sweep_*``, its texts. A text is
+    a template of `str.format`, or a list of such, of which those are left out that have a placeholder whose value is
+    None. ``texts`` are templates' common parts, which are placeholders in any of them. Raises ValueError where there is
+    no such entry, a placeholder has no value, or a value no placeholder.
 
-    Raises
-    ------
-    ValueError
-        There is no such entry, a placeholder has no value, or a value no placeholder.
-
-    Examples
-    --------
     >>> entries = {"sweep_*": {"caption": ["Sweep of {parameter}.", "{undefined:,} points are undefined."]}}
     >>> caption(entries, "sweep_k", {"parameter": "k", "undefined": None})
     {'caption': 'Sweep of k.'}
