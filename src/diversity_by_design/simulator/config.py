@@ -77,15 +77,15 @@ class SimulationConfig:
             # Numbers of NumPy overflow, so are made Python's.
             object.__setattr__(self, name, whole_number(value, name, least))
         for name, low, high, right in (
-            ("beta", 0.0, math.inf, "at least 0"),
-            ("delta", 0.0, 1.0, "a probability, in [0, 1]"),
-            ("epsilon", math.nextafter(1, 2), math.inf, "above 1, since effects are epsilon and 1/epsilon"),
-            ("mu_l", -math.inf, math.inf, "the mean of a logarithm"),
-            ("sigma_l", 0.0, math.inf, "at least 0"),
+            ("beta", 0.0, math.inf, "must be at least 0 and finite"),
+            ("delta", 0.0, 1.0, "is a probability, a number in [0, 1]"),
+            ("epsilon", math.nextafter(1, 2), math.inf, "must be above 1 and finite: effects are epsilon, 1/epsilon"),
+            ("mu_l", -math.inf, math.inf, "must be a finite number"),
+            ("sigma_l", 0.0, math.inf, "must be at least 0 and finite"),
         ):
             value = getattr(self, name)
             if not isinstance(value, int | float | np.number) or not math.isfinite(value) or not low <= value <= high:
-                raise InputError(f"{name} is {value!r}; it must be a finite number, {right}")
+                raise InputError(f"{name} is {value!r}; it {right}")
 
     @property
     def n_cells(self) -> int:
