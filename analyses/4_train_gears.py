@@ -172,7 +172,7 @@ def main(
     statistics = PerturbationStatistics.from_anndata(cells, workers=common.workers)
     ontology = perturbation_graph(edges, statistics)
     splits = (
-        make_splits(design.task, statistics.labels, seed, covered=ontology.nodes)
+        make_splits(str(design.task), statistics.labels, seed, covered=ontology.nodes)
         if design.split is None
         else read_halves(design.split, statistics.labels, ontology.nodes)
     )

@@ -164,7 +164,7 @@ def test_training_says_what_it_left_out_and_tests_every_other_perturbation_once(
         ([], ["data/gene_ontology/get_data.py", "--graph"]),
         (["--losses", "mse,rmse"], ["rmse", "gears"]),
         (["--losses", "gears", "--pseudobulk"], ["GEARS", "mse", "wmse"]),
-        (["--task", "combinations", "--graph", "GRAPH"], ["combination"]),
+        (["--task", "combinations", "--graph", "GRAPH"], ["combinations", 4, 1]),
         (["--device", "tpu"], ["tpu", "cpu", "cuda"]),
         (["--graph", "GRAPH", "--split", "GRAPH"], ["edges.csv", "perturbation", "role"]),
     ],

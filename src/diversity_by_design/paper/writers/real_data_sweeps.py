@@ -73,8 +73,8 @@ def write_sweep_figures(folder: ResultFolder, tables: dict[str, pd.DataFrame], c
                 "points": sweep[["value", "replicate", "perturbation", column]],
                 "trend": sweep_trends.trend(sweep, column),
             },
-            **row[["low", "high", "n"]],
-            r=row["r"] if np.isfinite(row["r"]) else None,
+            n=row["n"],
+            **{name: row[name] if np.isfinite(row[name]) else None for name in ("r", "low", "high")},
             undefined=int(sweep[column].isna().sum()) or None,
             points=len(sweep),
         )
