@@ -132,6 +132,12 @@ def test_a_perfect_correlation_is_one_and_no_more():
     np.testing.assert_allclose(found.r[:, 0], [1, -1])
 
 
+def test_x_must_be_known():
+    x = np.array([[0.0, 1.0, np.nan, 3.0, np.inf]]).T
+    with pytest.raises(InputError, match=naming("x", 2)):
+        correlations(x, np.arange(5.0)[:, None])
+
+
 def test_nothing_to_correlate(made):
     x, y, _ = made
     with pytest.raises(InputError):

@@ -75,3 +75,12 @@ def test_undefined_p_values_do_not_count():
     found = holm(np.array([np.nan, 0.02, np.nan, 0.01]))
     assert np.isnan(found).tolist() == [True, False, True, False]
     assert found[[1, 3]].tolist() == [0.02, 0.02]
+
+
+def test_rounding_to_float32_is_no_difference():
+    scores = np.linspace(0.1, 2.0, 15)
+    rounded = np.maximum(scores, scores.astype(np.float32).astype(float))
+    assert (rounded > scores).any()
+    tests = paired_tests(scores, rounded)
+    assert tests["n"] == 15 and tests["mean_difference"] == 0
+    assert np.isnan(tests["t_p"]) and np.isnan(tests["wilcoxon_p"])

@@ -135,8 +135,12 @@ class TestFormsOfPredictions:
         assert model.asked == [TESTED]
         lacking = Fitted(frame)
         lacking.predict = lambda labels: lacking.asked.append(labels) or frame.iloc[:2]
-        assert len(score(truth, {"mine": lacking}, "mse").table.query("predictor == 'mine'")) == 2
+        card = score(truth, {"mine": lacking}, "mse")
+        assert len(card.table.query("predictor == 'mine'")) == 2
         assert lacking.asked == [TESTED]
+        absent = card.left_out.query("predictor == 'mine'")
+        assert absent["perturbation"].tolist() == [label for label in TESTED if label not in frame.index[:2]]
+        assert set(absent["reason"]) == {"not predicted"}
 
     def test_labels_may_name_the_control_of_the_data(self, cells, frame, card):
         adata = cells.copy()

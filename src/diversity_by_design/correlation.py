@@ -41,6 +41,10 @@ def correlations(
     """
     if not len(x):
         raise InputError("there are no rows to correlate")
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"x holds {int((~np.isfinite(x)).sum())} value(s) that are not finite; only y may be undefined"
+        )
     resamples, seed = whole_number(resamples, "resamples", 1), whole_number(seed, "seed", 0)
     codes = np.arange(len(x)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
     terms = _Terms.of(x, y, codes.reshape(-1))

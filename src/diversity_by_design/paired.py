@@ -10,6 +10,9 @@ from diversity_by_design.arrays import FloatArray
 # With fewer pairs a test says nothing.
 FEWEST_PAIRS = 3
 
+# Scores that differ by less than this part of their size are equal: predictions of float32 are rounded so.
+_ROUNDING = 1e-6
+
 
 def paired_tests(first: FloatArray, second: FloatArray) -> dict[str, float]:
     """Paired t test and Wilcoxon's signed-rank test of scores (perturbations,), both two-sided; NaN is left out.
@@ -25,6 +28,7 @@ def paired_tests(first: FloatArray, second: FloatArray) -> dict[str, float]:
     both = ~(np.isnan(first) | np.isnan(second))
     first, second = first[both], second[both]
     differences = second - first
+    differences[np.abs(differences) <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0.0
     n = len(differences)
     result = {
         "n": n,

@@ -89,6 +89,11 @@ def score(
         tables.append(table.assign(context=context))
         left_out += [(context, label, "truth", reason) for label, reason in part.left_out.items()]
         left_out += [(context, *row) for row in unused if (context, row[0]) not in scored]
+        predicted = set(zip(table["predictor"], table["perturbation"], strict=True))
+        lacking = [
+            (label, name) for name in dict.fromkeys(predictor.name for predictor in own) for label in part.labels
+        ]
+        left_out += [(context, *pair, "not predicted") for pair in lacking if pair[::-1] not in predicted]
         notes += _notes(part, context)
     return Scorecard(
         pd.concat(tables, ignore_index=True),
