@@ -182,13 +182,16 @@ def deg_scores(
         raise InputError(f"the reference {name!r} has {n_reference} cell(s); at least two other cells are needed")
     mean = statistics.mean
     t, freedom, reference_mean = (np.empty(statistics.sum.shape) for _ in range(3))
+    every = np.arange(len(labels))
 
     def compute(rows: slice) -> None:
         n = statistics.n_cells[rows, None].astype(float)
-        excluded = own_row[rows, None] >= 0
+        own, own_sq = pool.sum[rows], pool.sum_sq[rows]  # most often these, which are views
+        if not np.array_equal(own_row[rows], every[rows]):
+            excluded = own_row[rows, None] >= 0
+            own, own_sq = excluded * pool.sum[own_row[rows]], excluded * pool.sum_sq[own_row[rows]]
         n_other = (n_reference - n_own[rows])[:, None].astype(float)
-        other = without(sums, excluded * pool.sum[own_row[rows]])
-        other_sq = without(sums_sq, excluded * pool.sum_sq[own_row[rows]])
+        other, other_sq = without(sums, own), without(sums_sq, own_sq)
         reference_mean[rows] = other / np.where(n_other > 0, n_other, np.nan)
         t[rows], freedom[rows] = _welch(
             _difference(mean[rows], reference_mean[rows]),

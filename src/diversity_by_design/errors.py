@@ -104,9 +104,9 @@ def unique_names(names: Iterable[object], what: str, where: str) -> None:
     """Raise InputError if a name occurs twice; `what` is "gene", "cell" or "perturbation"."""
     import pandas as pd
 
-    index = pd.Index(list(names))
-    repeated = index[index.duplicated()].unique()
-    if len(repeated):
+    index = names if isinstance(names, pd.Index) else pd.Index(list(names))
+    if not index.is_unique:
+        repeated = index[index.duplicated()].unique()
         raise InputError(
             f"{where}: {len(repeated)} {what} name(s) occur more than once: {listed(repeated, 5)}; give each once"
             + (" (AnnData has obs_names_make_unique and var_names_make_unique)" if what in ("gene", "cell") else "")

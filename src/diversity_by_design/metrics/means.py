@@ -155,6 +155,8 @@ def _wmse(truth: FloatArray, prediction: FloatArray, weights: FloatArray) -> Flo
 def _pearson(
     truth: FloatArray, prediction: FloatArray, reference: FloatArray, mask: BoolArray | None = None
 ) -> FloatArray:
+    if prediction.ndim == 2 and prediction.strides[0] == 0:
+        prediction = prediction[0]  # one prediction of all perturbations is looked at once
     true_delta = _centred(truth - reference, mask)
     predicted_delta = _centred(prediction - reference, mask)
     true_norm, predicted_norm = np.sqrt(_dot(true_delta, true_delta)), np.sqrt(_dot(predicted_delta, predicted_delta))

@@ -25,6 +25,7 @@ from diversity_by_design.halves import label_generator, sorted_members
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.scoring import score_target
 from diversity_by_design.statistics import PerturbationStatistics
+from diversity_by_design.threads import map_threads
 from diversity_by_design.truth import Target
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ BETAS = np.round(np.arange(0, 2.05, 0.1), 1)
 K_REPLICATES = 10
 DELTA_WIDTH, DELTA_STEP = 0.2, 0.1
 DECILES = 10
+# Perturbations scored at a time, which keeps what is computed of them in the cache.
+_BLOCK_ROWS = 32
 
 # Columns of the sweeps' tables, and the metrics that they are of: on all genes, and on those of a mask.
 METRICS_OF_ALL = {"pearson_delta": "pearson_delta_control", "mse": "mse", "mae": "mae"}
@@ -271,28 +274,35 @@ def run_sweep(parameter: str, data: SweepData) -> pd.DataFrame:
 
 def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataFrame:
     """Score mu_all on one setting; the rows of `run_sweep` that are about it."""
-    about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate}
-    return pd.DataFrame({**about, "perturbation": setting.statistics.labels, **_scores(setting, data)})
-
-
-def _scores(setting: Setting, data: SweepData) -> dict[str, FloatArray]:
-    """Scores of mu_all by metric, each (labels,)."""
-    rows = data.statistics.labels.get_indexer(setting.statistics.labels)
+    labels = setting.statistics.labels
+    rows = data.statistics.labels.get_indexer(labels)
     target = setting.target(data.weights[rows])
     prediction = BASELINES["perturbed_mean"].predict(target)
-    scores: dict[str, FloatArray] = {}
-    for group, degs in (("all", None), ("degs_vs_control", data.vs_control), ("degs_vs_rest", data.vs_rest)):
-        mask = setting.mask
-        if degs is not None:
-            is_deg = degs.is_deg[rows][:, setting.columns]
-            mask = is_deg if mask is None else is_deg & mask
-        names = METRICS_OF_ALL if mask is None else METRICS_OF_SOME
-        chosen = [METRICS[name] for name in names.values()]
-        values = score_target(target if mask is None else target.with_genes(mask), prediction, chosen, data.workers)
-        scores |= {f"{name}_{group}": row for name, row in zip(names, values, strict=True)}
-    weighted = ("wmse", "weighted_r2_delta")
-    values = score_target(target, prediction, [METRICS[name] for name in weighted], data.workers)
-    return scores | dict(zip(weighted, values, strict=True))
+    groups = {"all": None, "degs_vs_control": data.vs_control.is_deg, "degs_vs_rest": data.vs_rest.is_deg}
+
+    def scores(block: slice) -> dict[str, FloatArray]:
+        part = target.rows(block)
+        columns: dict[str, FloatArray] = {}
+
+        def add(of_genes: Target, metrics: Mapping[str, str]) -> None:
+            values = score_target(of_genes, prediction[block], [METRICS[name] for name in metrics.values()], 1)
+            columns.update(zip(metrics, values, strict=True))
+
+        for group, is_deg in groups.items():
+            mask = None if setting.mask is None else setting.mask[block]
+            if is_deg is not None:
+                chosen = is_deg[rows[block]][:, setting.columns]
+                mask = chosen if mask is None else chosen & mask
+            metrics = METRICS_OF_ALL if mask is None else METRICS_OF_SOME
+            of_genes = part if mask is None else part.with_genes(mask)
+            add(of_genes, {f"{name}_{group}": metric for name, metric in metrics.items()})
+        add(part, {name: name for name in ("wmse", "weighted_r2_delta")})
+        return columns
+
+    starts = range(0, len(labels), _BLOCK_ROWS)
+    parts = map_threads(scores, [slice(start, start + _BLOCK_ROWS) for start in starts], data.workers)
+    about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate, "perturbation": labels}
+    return pd.DataFrame(about | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _restricted(weights: FloatArray, used: npt.NDArray[np.bool_] | None) -> FloatArray:
