@@ -1,5 +1,6 @@
 """What users give as arrays and tables."""
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,8 @@ from diversity_by_design.arrays import aligned, as_array, precision, read_only
 from diversity_by_design.errors import InputError
 
 VALUES = np.array([[0.5, 1.25], [2.0, -3.0]])
+
+needs_pyarrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ VALUES = np.array([[0.5, 1.25], [2.0, -3.0]])
         lambda values: values.astype(np.float16),
         lambda values: pd.DataFrame(values, dtype="Float64"),
         lambda values: pd.DataFrame(values).convert_dtypes().astype({1: "Float32"}),
-        lambda values: pd.DataFrame(values, dtype="float64[pyarrow]"),
+        pytest.param(lambda values: pd.DataFrame(values, dtype="float64[pyarrow]"), marks=needs_pyarrow),
     ],
 )
 def test_numbers_of_any_kind(form):
