@@ -32,8 +32,8 @@ class Predictor:
     function : callable
         From a `diversity_by_design.truth.Target` to an array (labels, genes), or (genes,) for the same prediction of
         all; tables and series of pandas are matched by name. A row of NaN says that nothing is predicted. What it may
-        look at is the target's `training`,
-        `perturbed_mean` and `control_mean`; some diagnostic predictors look at the truth itself.
+        look at is the target's `training`, `perturbed_mean` and `control_mean`; some diagnostic predictors look at the
+        truth itself.
     label : str
         For figures and tables (default: the name in words).
     seed : int or None

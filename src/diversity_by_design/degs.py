@@ -16,7 +16,7 @@ from diversity_by_design.arrays import ROUNDING, BoolArray, FloatArray, as_array
 from diversity_by_design.errors import InputError
 from diversity_by_design.labels import label_index
 from diversity_by_design.statistics import PerturbationStatistics, sample_variance, without
-from diversity_by_design.threads import map_threads
+from diversity_by_design.threads import map_threads, row_blocks
 
 # Adjusted p value below which a gene counts as differentially expressed (section 3.2).
 ALPHA = 0.05
@@ -88,7 +88,7 @@ class DegScores:
         return replace(self, labels=self.labels[rows], **arrays)
 
     def _by_rows(self, function: Callable[[slice], FloatArray]) -> FloatArray:
-        return np.concatenate(map_threads(function, _row_blocks(len(self.labels)), self.workers))
+        return np.concatenate(map_threads(function, row_blocks(len(self.labels), _BLOCK_ROWS), self.workers))
 
     @cached_property
     def is_deg(self) -> BoolArray:
@@ -200,7 +200,7 @@ def deg_scores(
             n,
         )
 
-    map_threads(compute, _row_blocks(len(labels)), workers)
+    map_threads(compute, row_blocks(len(labels), _BLOCK_ROWS), workers)
     for array in (t, freedom, reference_mean):
         array[lacking] = np.nan
     return DegScores(labels, statistics.genes, name, t, freedom, mean, reference_mean, workers)
@@ -257,10 +257,6 @@ def squared_scores(degs: Any) -> FloatArray:
     low = scores.min(axis=-1, keepdims=True)
     spread = scores.max(axis=-1, keepdims=True) - low
     return ((scores - low) / np.where(spread > 0, spread, np.nan)) ** 2
-
-
-def _row_blocks(n_rows: int) -> list[slice]:
-    return [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
 
 
 def _reference(

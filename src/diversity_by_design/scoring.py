@@ -16,11 +16,11 @@ from diversity_by_design.errors import InputError, listed, of_type
 from diversity_by_design.labels import label_index
 from diversity_by_design.metrics import METRICS, Metric
 from diversity_by_design.scorecard import PERFECT, CardOptions, Scorecard
-from diversity_by_design.threads import map_threads
+from diversity_by_design.threads import map_threads, row_blocks
 from diversity_by_design.truth import Target, Truth
 
 # Perturbations scored at a time by metrics that look at rows only: the arrays of some thousand genes stay in the cache.
-_BLOCK_ROWS = 32
+BLOCK_ROWS = 32
 
 
 def score(
@@ -206,7 +206,7 @@ def score_target(
             if metric.by_row:
                 values[row, block] = metric.score(part, prediction[block])
 
-    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(rows), _BLOCK_ROWS)]
+    blocks = row_blocks(len(rows), BLOCK_ROWS)
     # The first block asks the target for what all need, which it computes once.
     fill(blocks[0])
     map_threads(fill, blocks[1:], workers)

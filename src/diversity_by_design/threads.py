@@ -38,3 +38,12 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], worke
         return [function(task) for task in tasks]
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(function, tasks))
+
+
+def row_blocks(n_rows: int, size: int) -> list[slice]:
+    """Blocks of at most `size` rows each, in order.
+
+    >>> row_blocks(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    return [slice(start, start + size) for start in range(0, n_rows, size)]

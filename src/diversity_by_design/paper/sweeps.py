@@ -23,9 +23,9 @@ from diversity_by_design.degs import DegScores, deg_scores, deg_weights
 from diversity_by_design.errors import InputError
 from diversity_by_design.halves import label_generator, sorted_members
 from diversity_by_design.metrics import METRICS
-from diversity_by_design.scoring import score_target
+from diversity_by_design.scoring import BLOCK_ROWS, score_target
 from diversity_by_design.statistics import PerturbationStatistics
-from diversity_by_design.threads import map_threads
+from diversity_by_design.threads import map_threads, row_blocks
 from diversity_by_design.truth import Target
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ BETAS = np.round(np.arange(0, 2.05, 0.1), 1)
 K_REPLICATES = 10
 DELTA_WIDTH, DELTA_STEP = 0.2, 0.1
 DECILES = 10
-# Perturbations scored at a time, which keeps what is computed of them in the cache.
-_BLOCK_ROWS = 32
 
 # Columns of the sweeps' tables, and the metrics that they are of: on all genes, and on those of a mask.
 METRICS_OF_ALL = {"pearson_delta": "pearson_delta_control", "mse": "mse", "mae": "mae"}
@@ -299,8 +297,7 @@ def score_setting(parameter: str, setting: Setting, data: SweepData) -> pd.DataF
         add(part, {name: name for name in ("wmse", "weighted_r2_delta")})
         return columns
 
-    starts = range(0, len(labels), _BLOCK_ROWS)
-    parts = map_threads(scores, [slice(start, start + _BLOCK_ROWS) for start in starts], data.workers)
+    parts = map_threads(scores, row_blocks(len(labels), BLOCK_ROWS), data.workers)
     about = {"parameter": parameter, "value": setting.value, "replicate": setting.replicate, "perturbation": labels}
     return pd.DataFrame(about | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
