@@ -49,6 +49,18 @@ def make_expression(
     )
 
 
+# Perturbations of `make_lines` that models are trained on, and the others.
+TRAIN = ["P0", "P1", "P2", "P3"]
+TESTED = ["P0+P1", "P4", "P5", "P6", "P7"]
+
+
+def make_lines() -> ad.AnnData:
+    """A small data set of strong effects, with two contexts in ``obs["line"]``."""
+    adata = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
+    adata.obs["line"] = np.where(np.arange(adata.n_obs) % 2, "b", "a")
+    return adata
+
+
 def write_counts(path: Path, seed: int = 3, n_labels: int = 8, n_genes: int = 40) -> Path:
     """Write raw counts of a small screen, with the condition in a column of its own name, ``guide``."""
     cells = make_expression(seed=seed, n_labels=n_labels, n_genes=n_genes, effect=1.0)

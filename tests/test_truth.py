@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from examples import make_expression
+from examples import TESTED, TRAIN, make_lines
 from messages import naming
 from scipy import sparse, stats
 
@@ -20,15 +20,10 @@ from diversity_by_design.metrics import METRICS
 from diversity_by_design.scoring import score_targets
 from diversity_by_design.truth import Target
 
-TRAIN = ["P0", "P1", "P2", "P3"]
-TESTED = ["P0+P1", "P4", "P5", "P6", "P7"]
-
 
 @pytest.fixture(scope="module")
 def cells() -> ad.AnnData:
-    adata = make_expression(seed=3, n_labels=9, n_genes=60, effect=1.0)
-    adata.obs["line"] = np.where(np.arange(adata.n_obs) % 2, "b", "a")
-    return adata
+    return make_lines()
 
 
 @pytest.fixture(scope="module")
