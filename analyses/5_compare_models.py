@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from diversity_by_design.paper.analysis import Run, script
 
-TRAINING = "4_train_gears"
-SPLITS = Path(TRAINING) / "splits.csv"
+SPLITS = Path("4_train_gears") / "splits.csv"
 
 
 def analyse(run: Run) -> None:
@@ -68,11 +67,10 @@ def analyse(run: Run) -> None:
 
 
 def reads(results: Path) -> Sequence[Path]:
-    """Predictions of models, and the split that they were trained on.
+    """Predictions of models, and the split that they were trained on."""
+    from diversity_by_design.predictions import FOLDER, prediction_files
 
-    Files that are being written have names that begin with a dot.
-    """
-    predictions = sorted((results / TRAINING / "predictions").glob("[!.]*.h5ad"))
+    predictions = prediction_files(results / FOLDER)
     return [*predictions, results / SPLITS] if predictions else []
 
 

@@ -12,11 +12,16 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.predictions import (
     Prediction,
     predicted_by_all,
-    prediction_checksums,
+    prediction_files,
     read_predictions,
 )
+from diversity_by_design.running.checksum import sha256
 
 CHECKSUM = "ab" * 32
+
+
+def checksums(folder):
+    return {path.name: sha256(path) for path in prediction_files(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -111,22 +116,22 @@ def test_losses_come_in_a_fixed_order_and_files_being_written_are_passed_over(st
     found = read_predictions(tmp_path, statistics, CHECKSUM)
     losses = ["gears", "mse", "wmse", "wmse_all_cells", "other", "wmse^0.5", "wmse^2"]
     assert [(one.loss, one.seed) for one in found] == [(loss, seed) for loss in losses for seed in (2, 10)]
-    assert len(prediction_checksums(tmp_path)) == 14
+    assert len(checksums(tmp_path)) == 14
 
 
 def test_no_folder_means_no_predictions(statistics, tmp_path):
     assert read_predictions(tmp_path / "none", statistics, CHECKSUM) == []
-    assert prediction_checksums(tmp_path / "none") == {}
+    assert checksums(tmp_path / "none") == {}
 
 
 def test_checksums_tell_when_a_file_changes(statistics, tmp_path):
     write(tmp_path, table(statistics))
-    before = prediction_checksums(tmp_path)
+    before = checksums(tmp_path)
     write(tmp_path, table(statistics))
-    assert prediction_checksums(tmp_path) == before
+    assert checksums(tmp_path) == before
     write(tmp_path, table(statistics) + 1)
-    assert set(prediction_checksums(tmp_path)) == set(before)
-    assert prediction_checksums(tmp_path) != before
+    assert set(checksums(tmp_path)) == set(before)
+    assert checksums(tmp_path) != before
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")

@@ -14,7 +14,6 @@ import pandas as pd
 from diversity_by_design.errors import InputError, listed, unique_names
 from diversity_by_design.labels import is_combination, label_index
 from diversity_by_design.loss_names import LOSSES, loss_power
-from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.hdf5 import write_anndata
 from diversity_by_design.statistics import PerturbationStatistics
 
@@ -164,9 +163,9 @@ def file_stem(model: str, loss: str | None) -> str:
     return predictor_name(model, loss).replace("^", "-power")
 
 
-def prediction_checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of predictions in `folder` by its name; none if there is no such folder."""
-    return {path.name: sha256(path) for path in _files(folder)}
+def prediction_files(folder: Path) -> list[Path]:
+    """Files of predictions, sorted; those that are being written have names that begin with a dot."""
+    return sorted(folder.glob("[!.]*.h5ad"))
 
 
 def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_checksum: str) -> list[Prediction]:
@@ -176,7 +175,7 @@ def read_predictions(folder: Path, statistics: PerturbationStatistics, dataset_c
     Raises InputError where a file is no file of predictions, is of another data set, or has other genes or unknown
     perturbations; two files have the same model, loss and seed; or the files are of different tasks or runs.
     """
-    predictions = {path: Prediction.read(path) for path in _files(folder)}
+    predictions = {path: Prediction.read(path) for path in prediction_files(folder)}
     for path, prediction in predictions.items():
         _require_data_set(path, prediction, statistics, dataset_checksum)
     tasks = sorted({prediction.task for prediction in predictions.values()})
@@ -215,11 +214,6 @@ def predicted_by_all(predictions: Sequence[Prediction], labels: pd.Index) -> pd.
         sizes = listed(f"{model.predictor} seed {model.seed}: {len(model.labels)}" for model in predictions)
         raise InputError(f"no perturbation is predicted by every model ({sizes}), so that nothing can be compared")
     return common
-
-
-def _files(folder: Path) -> list[Path]:
-    # Files that are being written have names that begin with a dot.
-    return sorted(path for path in folder.glob("*.h5ad") if not path.name.startswith("."))
 
 
 def _rank(loss: str | None) -> tuple[bool, int, float, str]:
