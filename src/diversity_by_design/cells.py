@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,9 @@ BLOCK_VALUES = 2**24
 LARGEST_LOG1P = 15.0
 # Whole numbers up to this are exact in float32.
 LARGEST_COUNT = 2**24
+
+# Cells, or genes, from which is told what a matrix holds.
+SAMPLED = 300
 
 # Values looked at together when only a few may be needed.
 _PART = 2**16
@@ -46,7 +49,7 @@ def read_blocks(
     cells: pd.Index,
     genes: pd.Index,
     where: str,
-    scale: Literal["expression", "counts"],
+    scale: Literal["expression", "counts", "fractions"],
     *,
     rows: Positions | None = None,
     as_csr: bool = False,
@@ -57,7 +60,8 @@ def read_blocks(
 
     `matrix` (cells, genes) is an array or sparse matrix, an h5py or zarr array, or a sparse dataset of anndata;
     messages call it `where`, and its rows and columns by the names `cells` and `genes`. Values must be on the `scale`:
-    log1p expression, or whole numbers up to 16,777,216. With `rows` (sorted positions) only these cells are read. With
+    log1p expression, whole numbers up to 16,777,216 (counts), or any up to that, which are rounded (fractions, as CSR
+    only). With `rows` (sorted positions) only these cells are read. With
     `as_csr` values are CSR without explicit zeros, and blocks are small even if the matrix is in memory; otherwise they
     are dense, CSR or CSC as the matrix is, and a matrix in memory is one block.
 
@@ -78,6 +82,9 @@ def read_blocks(
             whole_numbers = whole_numbers and _are_whole(values)
         if scale == "counts":
             _check_counts(largest, whole_numbers, where)
+        if scale == "fractions":
+            _check_counts(largest, True, where)
+            block = replace(block, values=_rounded(block.values))
         yield block
     if scale == "expression":
         _check_expression(largest, whole_numbers, where)
@@ -88,6 +95,8 @@ def readable(place: str) -> Iterator[None]:
     """Raise InputError that names `place` where HDF5, zarr or SciPy say that what is stored there makes no sense."""
     try:
         yield
+    except InputError:
+        raise
     except PermissionError as error:
         raise InputError(f"{place} cannot be read: permission denied") from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -95,6 +104,33 @@ def readable(place: str) -> Iterator[None]:
             f"{place} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off ({error}); "
             "fetch or write it again"
         ) from error
+
+
+def sample_cells(matrix: Any, where: str, n_cells: int = SAMPLED) -> sparse.csr_matrix | None:
+    """About so many whole cells from the start, the middle and the end of a matrix, unchecked.
+
+    None if the matrix is stored by gene and too large to be read whole.
+    """
+    n_all, n_genes = matrix.shape
+    by_gene = getattr(matrix, "format", None) == "csc"
+    with readable(_place(matrix, where)):
+        if by_gene:
+            stored = matrix.nnz if hasattr(matrix, "nnz") else matrix.group["indptr"][-1]
+            if stored > BLOCK_VALUES:
+                return None
+            rows = np.unique(np.linspace(0, n_all - 1, min(n_all, n_cells)).astype(int))
+            return sparse.csr_matrix(_native(_reader(matrix, True)(slice(0, n_genes))))[rows]
+        read, length = _reader(matrix, False), max(1, min(n_cells // 3, BLOCK_VALUES // max(1, n_genes)))
+        starts = range(0, n_all, length) if n_all <= 3 * length else (0, (n_all - length) // 2, n_all - length)
+        parts = [_native(read(slice(start, min(start + length, n_all)))) for start in starts]
+    return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")
+
+
+def sample_genes(matrix: Any, where: str, n_genes: int = SAMPLED) -> npt.NDArray[Any]:
+    """Stored values of some genes of a matrix that is stored by gene."""
+    with readable(_place(matrix, where)):
+        read, start = _reader(matrix, True), max(0, (matrix.shape[1] - n_genes) // 2)
+        return _native(read(slice(start, min(start + n_genes, matrix.shape[1])))).data
 
 
 def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> Iterator[Block]:
@@ -175,6 +211,12 @@ def _canonical(values: Any, as_csr: bool) -> Any:
         if not values.data.all():
             values = values.copy()
             values.eliminate_zeros()
+    return values
+
+
+def _rounded(values: sparse.csr_matrix) -> sparse.csr_matrix:
+    values = sparse.csr_matrix((np.rint(values.data), values.indices, values.indptr), values.shape)
+    values.eliminate_zeros()
     return values
 
 

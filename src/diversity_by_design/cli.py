@@ -39,6 +39,27 @@ SeedOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Start anew, even where the work is done or half done.")]
 
 
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        show_default="all cores",
+        help="Threads or processes that share the work; results do not depend on it.",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of on this "
+        "machine.",
+    ),
+]
+
+
 def _device(name: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise typer.BadParameter(f"{name!r} is no device; it must be cpu, cuda, or one GPU such as cuda:0")
@@ -59,15 +80,7 @@ class Common:
             help="Folder of the results; they go to FOLDER/<dataset>/<analysis>/.",
         ),
     ] = RESULTS
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            min=1,
-            show_default="all cores",
-            help="Threads or processes that share the work; results do not depend on it.",
-        ),
-    ] = CORES
+    workers: WorkersOption = CORES
     force: ForceOption = False
 
 
@@ -75,16 +88,7 @@ class Common:
 class Place:
     """Options of an analysis whose work can be done elsewhere."""
 
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler",
-            metavar="ADDRESS",
-            show_default=False,
-            help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of "
-            "on this machine.",
-        ),
-    ] = None
+    scheduler: SchedulerOption = None
     device: Annotated[
         str,
         typer.Option(

@@ -108,3 +108,17 @@ def checked_labels(labels: Iterable[object], where: str) -> list[str]:
             "two, so leave these out"
         )
     return names
+
+
+def label_text(labels: pd.Series) -> pd.Series:
+    category = pd.Categorical(labels)
+    def one(v):
+        return str(int(v)) if isinstance(v, float) and v == int(v) else str(v)
+    texts = np.array([one(v) for v in category.categories] + [None], dtype=object)
+    return pd.Series(texts[category.codes], index=labels.index, name=labels.name, dtype=object)
+
+
+def similar(label, labels):
+    def key(x):
+        return str(x).strip().casefold().removesuffix(".0")
+    return [x for x in labels if key(x) == key(label)]

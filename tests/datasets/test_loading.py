@@ -39,7 +39,7 @@ def published(server, norman_file, monkeypatch):
         size=len(server.content),
         checksum=checksum,
         cells_per_perturbation=16,
-        n_genes=100,
+        genes=100,
         min_genes_per_cell=100,
     )
     monkeypatch.setitem(registry.DATASETS, "norman19", spec)

@@ -19,9 +19,9 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.running.checksum import sha256
 
 LAYOUTS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
-NORMAN = replace(registry.get("norman19").settings(), cells_per_perturbation=16, n_genes=100, min_genes_per_cell=100)
+NORMAN = replace(registry.get("norman19").settings(), cells_per_perturbation=16, genes=100, min_genes_per_cell=100)
 REPLOGLE = replace(
-    registry.get("replogle22").settings(), cells_per_perturbation=16, n_genes=100, min_genes_per_cell=100
+    registry.get("replogle22").settings(), cells_per_perturbation=16, genes=100, min_genes_per_cell=100
 )
 PLAIN = PreparationSettings(perturbation_key="perturbation", control_label="control")
 
@@ -81,7 +81,7 @@ def test_replogle_layout(replogle_file, tmp_path):
 def test_second_gene_of_a_name_is_numbered(tmp_path):
     adata = example()
     adata.var["symbol"] = ["TP53", "TP53", None, *adata.var_names[3:]]
-    prepared, report = run(adata, tmp_path, replace(PLAIN, gene_name_column="symbol"))
+    prepared, report = run(adata, tmp_path, replace(PLAIN, gene_names="symbol"))
     assert list(prepared.var_names[:3]) == ["TP53", "TP53-1", "g2"]
     assert report.renamed_genes == 1
     assert any("1 genes without a symbol" in note for note in report.notes)
@@ -113,7 +113,7 @@ def test_equals_plain_scanpy(norman_file, tmp_path):
 def test_real_files_with_automatic_settings(shared_data, tmp_path, name):
     control = {"papalexi21_thp1": "non-targeting"}.get(name, "control")
     n_genes = 150
-    settings = PreparationSettings(perturbation_key="perturbation", control_label=control, n_genes=n_genes)
+    settings = PreparationSettings(perturbation_key="perturbation", control_label=control, genes=n_genes)
     report = prepare(shared_data / f"{name}.h5ad", tmp_path / "prepared.h5ad", settings, 0)
     ours = ad.read_h5ad(tmp_path / "prepared.h5ad")
 
@@ -140,7 +140,7 @@ def test_layouts_give_the_same(tmp_path):
         adata = example()
         adata.X = layout(adata.X.toarray())
         (tmp_path / name).mkdir()
-        prepared.append(run(adata, tmp_path / name, replace(PLAIN, n_genes=20))[0])
+        prepared.append(run(adata, tmp_path / name, replace(PLAIN, genes=20))[0])
     same(prepared[0], prepared[1])
     same(prepared[0], prepared[2])
 
@@ -164,13 +164,13 @@ def test_control_cells_are_limited(tmp_path):
 
 
 def test_all_genes_are_kept_where_there_are_not_more(tmp_path):
-    prepared, report = run(example(), tmp_path, replace(PLAIN, n_genes=30))
+    prepared, report = run(example(), tmp_path, replace(PLAIN, genes=30))
     assert prepared.n_vars == report.genes == 30
     assert any("all 30 expressed genes were kept" in note for note in report.notes)
 
 
 def test_normalisation_covers_genes_that_are_not_kept(tmp_path):
-    prepared, _ = run(example(), tmp_path, replace(PLAIN, n_genes=10))
+    prepared, _ = run(example(), tmp_path, replace(PLAIN, genes=10))
     assert prepared.n_vars < 30
     assert (np.expm1(prepared.X.toarray()).sum(axis=1) < 9000).all()
 
@@ -182,7 +182,7 @@ def test_counts_are_taken_from_the_layer_where_x_is_not_raw(tmp_path):
     sc.pp.log1p(adata)
     prepared, report = run(adata, tmp_path)
     same(direct, prepared)
-    assert any("counts were taken from layers/counts" in note and "whole numbers" in note for note in report.notes)
+    assert any("counts are those of layers/counts" in note for note in report.notes)
 
 
 def test_record_names_source_seed_and_settings(tmp_path):
@@ -252,7 +252,7 @@ def doubled_cell():
     [
         (example, {"perturbation_key": "gene"}, ("gene", "perturbation")),
         (example, {"control_label": "NT"}, ("NT", "perturbation", "A", "A+B", "B", "control")),
-        (example, {"gene_name_column": "symbol"}, ("symbol", "var")),
+        (example, {"gene_names": "symbol"}, ("symbol", "var")),
         (logged, {}, ("source.h5ad", "X", "raw counts")),
         (lambda: with_value(np.nan), {}, ("nan", "c4", "g2")),
         (lambda: with_value(np.inf), {}, ("inf", "c4", "g2")),
@@ -273,13 +273,15 @@ def test_bad_input(tmp_path, adata, changes, named):
     assert not (tmp_path / "prepared.h5ad").exists()
 
 
-def test_cell_without_label(tmp_path):
+def test_cells_without_a_label_are_left_out_and_counted(tmp_path):
     adata = example()
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(object)
     adata.obs.iloc[3, 0] = np.nan
     adata.obs["perturbation"] = adata.obs["perturbation"].astype("category")
-    with pytest.raises(InputError, match=naming(1, 24, "c3")):
-        run(adata, tmp_path)
+    prepared, report = run(adata, tmp_path)
+    assert "c3" not in prepared.obs_names
+    assert report.no_call == {"(no label)": 1}
+    assert any(re.search(naming("1 cells", "obs['perturbation']"), note) for note in report.notes)
 
 
 def test_file_without_a_matrix(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from messages import naming
 from scipy import sparse
 
-from diversity_by_design.datasets.reading import H5adFile
+from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.errors import InputError
 
 VALUES = np.random.default_rng(0).poisson(0.7, (50, 30)).astype(np.float32)
@@ -24,16 +24,16 @@ def stored(request, tmp_path):
 
 @pytest.mark.parametrize("rows", [None, np.array([0, 3, 4, 31, 49])])
 def test_counts_of_all_or_some_cells(stored, rows):
-    with H5adFile(stored) as file:
+    with CellFile(stored) as file:
         (block,) = file.counts("layers/counts", rows)
-        assert file.matrix("layers/spliced") is None
+        assert file.matrices == ["X", "layers/counts"]
     np.testing.assert_array_equal(block.values.toarray(), VALUES[slice(None) if rows is None else rows])
 
 
 @pytest.mark.parametrize("value", [-1, 0.5])
 def test_what_are_no_counts_is_said_of_the_file_and_matrix(tmp_path, value):
     ad.AnnData(np.where(np.arange(30) == 7, value, VALUES)).write_h5ad(tmp_path / "counts.h5ad")
-    with H5adFile(tmp_path / "counts.h5ad") as file, pytest.raises(InputError, match=naming("counts.h5ad", "X")):
+    with CellFile(tmp_path / "counts.h5ad") as file, pytest.raises(InputError, match=naming("counts.h5ad", "X")):
         list(file.counts("X"))
 
 
@@ -51,38 +51,38 @@ def test_categories_as_old_versions_of_anndata_wrote_them(tmp_path):
         group["gene"] = np.array([0, 1, 0], np.int8)
         group["__categories/gene"] = np.array(["RPL3", "non-targeting"], dtype=h5py.string_dtype())
         group["gene"].attrs["categories"] = group["__categories/gene"].ref
-    with H5adFile(path) as file:
+    with CellFile(path) as file:
         assert list(file.obs["gene"].astype(str)) == ["RPL3", "non-targeting", "RPL3"]
         np.testing.assert_array_equal(next(file.counts("X")).values.toarray(), VALUES[:3, :2])
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=naming("absent.h5ad")):
-        H5adFile(tmp_path / "absent.h5ad")
+        CellFile(tmp_path / "absent.h5ad")
 
 
 def test_folder(tmp_path):
     with pytest.raises(InputError, match=naming(tmp_path, "folder")):
-        H5adFile(tmp_path)
+        CellFile(tmp_path)
 
 
 def test_empty_file(tmp_path):
     (tmp_path / "empty.h5ad").touch()
     with pytest.raises(InputError, match=naming("empty.h5ad", 0)):
-        H5adFile(tmp_path / "empty.h5ad")
+        CellFile(tmp_path / "empty.h5ad")
 
 
 def test_other_format(tmp_path):
     (tmp_path / "counts.h5ad").write_text("gene,cell\n" * 100)
-    with pytest.raises(InputError, match=naming("counts.h5ad", "HDF5")):
-        H5adFile(tmp_path / "counts.h5ad")
+    with pytest.raises(InputError, match=naming("counts.h5ad", "text", ".h5ad")):
+        CellFile(tmp_path / "counts.h5ad")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
 def test_truncated_file(stored, share):
     content = stored.read_bytes()
     stored.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=naming("counts.h5ad", "cut short")), H5adFile(stored) as file:
+    with pytest.raises(InputError, match=naming("counts.h5ad", "cut short")), CellFile(stored) as file:
         list(file.counts("layers/counts"))
 
 
@@ -90,7 +90,7 @@ def test_hdf5_without_tables(tmp_path):
     with h5py.File(tmp_path / "other.h5ad", "w") as file:
         file["X"] = VALUES
     with pytest.raises(InputError, match=naming("obs", "X")):
-        H5adFile(tmp_path / "other.h5ad")
+        CellFile(tmp_path / "other.h5ad")
 
 
 @pytest.mark.parametrize(("shape", "what"), [((0, 5), "cells"), ((5, 0), "genes")])
@@ -100,7 +100,7 @@ def test_no_cells_or_no_genes(tmp_path, shape, what):
         obs=pd.DataFrame(index=map(str, range(shape[0]))), var=pd.DataFrame(index=map(str, range(shape[1])))
     ).write(path)
     with pytest.raises(InputError, match=naming("none.h5ad", what)):
-        H5adFile(path)
+        CellFile(path)
 
 
 def test_damaged_matrix(tmp_path):
@@ -108,7 +108,7 @@ def test_damaged_matrix(tmp_path):
     ad.AnnData(sparse.csr_matrix(VALUES)).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         file["X/indices"][3] = 30
-    with H5adFile(path) as file, pytest.raises(InputError, match=naming("damaged.h5ad", "/X")):
+    with CellFile(path) as file, pytest.raises(InputError, match=naming("damaged.h5ad", "/X")):
         list(file.counts("X"))
 
 
@@ -120,7 +120,7 @@ def test_matrix_as_old_versions_of_anndata_wrote_it(tmp_path):
         attributes["h5sparse_format"], attributes["h5sparse_shape"] = "csr", attributes["shape"]
         for name in ("shape", "encoding-type", "encoding-version"):
             del attributes[name]
-    with H5adFile(path) as file:
+    with CellFile(path) as file:
         np.testing.assert_array_equal(next(file.counts("X")).values.toarray(), VALUES)
 
 
@@ -132,7 +132,7 @@ def test_matrix_stored_in_an_unknown_way(tmp_path, encoding):
         del file["X"].attrs["encoding-type"]
         if encoding:
             file["X"].attrs["encoding-type"] = encoding
-    with H5adFile(path) as file, pytest.raises(InputError, match=naming("other.h5ad", "X", "CSR", "CSC")):
+    with CellFile(path) as file, pytest.raises(InputError, match=naming("other.h5ad", "X", "CSR", "CSC")):
         file.matrix("X")
 
 
@@ -142,5 +142,5 @@ def test_matrix_of_another_shape(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["X"]
         file["X"] = VALUES[:, :-1]
-    with H5adFile(path) as file, pytest.raises(InputError, match=naming("X", "(50, 29)", 50, 30)):
+    with CellFile(path) as file, pytest.raises(InputError, match=naming("X", "(50, 29)", 50, 30)):
         file.matrix("X")

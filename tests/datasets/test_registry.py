@@ -28,7 +28,7 @@ def test_paper_settings():
     assert type(norman) is PreparationSettings
     assert (norman.cells_per_perturbation, replogle.cells_per_perturbation) == (256, 64)
     for settings in (norman, replogle):
-        assert settings.n_genes == settings.max_control_cells == 8192
+        assert settings.genes == settings.max_control_cells == 8192
         assert (settings.min_genes_per_cell, settings.min_cells_per_gene) == (200, 3)
 
 
@@ -39,5 +39,5 @@ def test_settings_refuse_impossible_numbers():
 
 def test_options_that_are_none_change_nothing():
     settings = registry.get("norman19").settings()
-    assert settings.changed({"n_genes": None, "cells_per_perturbation": None}) == settings
-    assert settings.changed({"n_genes": 2000}).n_genes == 2000
+    assert settings.changed({"genes": None, "cells_per_perturbation": None}) == settings
+    assert settings.changed({"genes": 2000}).genes == 2000

@@ -1,64 +1,17 @@
-"""Names of conditions, and the seeded draw of cells."""
+"""The seeded draw of cells."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from messages import naming
 
-from diversity_by_design.datasets.selection import automatic_cells, choose_cells, condition_names
+from diversity_by_design.datasets.selection import automatic_cells, choose_cells
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError
 
 
 def settings(**changes):
     return PreparationSettings(**{"perturbation_key": "gene", "control_label": "control", **changes})
-
-
-def test_combinations_are_joined_and_sorted():
-    names = condition_names(["B_A", "A", "B", "control"], settings(combination_separator="_"))
-    assert names == {"B_A": "A+B", "A": "A", "B": "B", "control": "control"}
-
-
-def test_an_underscore_is_no_separator_unless_said():
-    assert condition_names(["HLA_A", "B+A", "control"], settings()) == {
-        "HLA_A": "HLA_A",
-        "B+A": "A+B",
-        "control": "control",
-    }
-
-
-def test_control_label_with_the_separator_in_it():
-    names = condition_names(
-        ["non_targeting", "A_B"], settings(control_label="non_targeting", combination_separator="_")
-    )
-    assert names == {"non_targeting": "control", "A_B": "A+B"}
-
-
-def test_control_as_a_part_is_dropped():
-    assert condition_names(["A+ctrl", "A+B", "ctrl"], settings(control_label="ctrl")) == {
-        "A+ctrl": "A",
-        "A+B": "A+B",
-        "ctrl": "control",
-    }
-
-
-def test_guides_of_a_target_share_a_name():
-    names = condition_names(["STAT2g1", "STAT2g12", "control"], settings(guide_suffix=r"g\d+$"))
-    assert names == {"STAT2g1": "STAT2", "STAT2g12": "STAT2", "control": "control"}
-
-
-def test_labels_of_one_condition_share_its_name():
-    names = condition_names(
-        ["A_B", "B_A", "A+B", "C", "C_NT", "NT_C", "NT"], settings(control_label="NT", combination_separator="_")
-    )
-    assert names == dict.fromkeys(["A+B", "A_B", "B_A"], "A+B") | dict.fromkeys(["C", "C_NT", "NT_C"], "C") | {
-        "NT": "control"
-    }
-
-
-def test_a_second_control_is_not_guessed():
-    with pytest.raises(InputError, match=naming("control", "NT")):
-        condition_names(["control", "NT", "A"], settings(control_label="NT"))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +36,7 @@ SIZES = {"control": 40, "A": 20, "B": 10, "C": 9, "D": 10}
 
 def chosen_names(conditions, seed=0, eligible=None, **changes):
     eligible = np.ones(len(conditions), bool) if eligible is None else eligible
-    choice = choose_cells(conditions, eligible, settings(**{"cells_per_perturbation": 10, **changes}), seed, "test")
+    choice = choose_cells(conditions.to_frame("condition"), eligible, settings(**{"cells_per_perturbation": 10, **changes}), seed, "test")
     return choice, set(conditions.index[choice.rows])
 
 
@@ -132,8 +85,46 @@ def test_too_little_is_left(sizes, named):
         chosen_names(cells(sizes))
 
 
-@pytest.mark.parametrize("label", ["A+", "+B", "A++B"])
-def test_combination_with_an_empty_part(label):
-    settings = PreparationSettings(perturbation_key="gene", control_label="NT")
-    with pytest.raises(InputError, match=naming(label, "gene", "A+B")):
-        condition_names(["NT", label, "C"], settings)
+def in_contexts(sizes, **more):
+    """Cells of each condition in the contexts x and y, and of further contexts as given."""
+    table = pd.concat(
+        [cells(own).to_frame("condition").assign(context=name) for name, own in {"x": sizes, "y": sizes, **more}.items()]
+    )
+    return table.set_axis([f"cell{i}" for i in range(len(table))])
+
+
+def test_each_context_has_its_own_draw_and_control():
+    table = in_contexts(SIZES, z={"control": 12, "A": 11, "B": 3, "D": 10})
+    options = settings(cells_per_perturbation=10, max_control_cells=30)
+    choice = choose_cells(table, np.ones(len(table), bool), options, 0, "test")
+    kept = table.iloc[choice.rows].value_counts().to_dict()
+    assert {key: n for key, n in kept.items() if key[1] == "z"} == {("control", "z"): 12, ("A", "z"): 10, ("D", "z"): 10}
+    assert kept[("control", "x")] == kept[("control", "y")] == 30
+    assert choice.left_out == {"x: C": 9, "y: C": 9, "z: B": 3}
+    alone = table[table["context"] == "x"]
+    own = choose_cells(alone, np.ones(len(alone), bool), options, 0, "test")
+    assert set(alone.index[own.rows]) == set(table.index[choice.rows]) & set(alone.index)
+
+
+def test_contexts_that_cannot_be_used_are_left_out_with_the_reason():
+    table = in_contexts(SIZES, w={"A": 20, "B": 20}, z={"control": 9, "A": 20, "B": 2})
+    choice = choose_cells(table, np.ones(len(table), bool), settings(cells_per_perturbation=10), 0, "test")
+    assert set(choice.contexts_left_out) == {"w", "z"}
+    assert "0 control" in choice.contexts_left_out["w"] and "1 perturbation" in choice.contexts_left_out["z"]
+    assert set(table["context"].iloc[choice.rows]) == {"x", "y"}
+    with pytest.raises(InputError, match=naming("w", 0, "control")):
+        lonely = table[table["context"] == "w"]
+        choose_cells(lonely, np.ones(len(lonely), bool), settings(), 0, "test")
+
+
+def test_batches_are_drawn_from_evenly():
+    table = cells({"control": 40, "A": 40, "B": 40}).to_frame("condition")
+    # Of each condition 30 cells are of the first batch, the others of four more.
+    number = table.groupby("condition").cumcount()
+    table["batch"] = np.where(number < 30, "b0", "b" + (number % 4 + 1).astype(str))
+    choice = choose_cells(table, np.ones(len(table), bool), settings(cells_per_perturbation=10), 0, "test")
+    counts = table.iloc[choice.rows].query("condition != 'control'").value_counts()
+    assert set(counts) == {2}
+    choice = choose_cells(table, np.ones(len(table), bool), settings(cells_per_perturbation=16), 0, "test")
+    counts = table.iloc[choice.rows].query("condition == 'A'")["batch"].value_counts()
+    assert counts["b0"] == 16 - 10 and counts.sum() == 16  # the small ones have 3, 3, 2 and 2 cells

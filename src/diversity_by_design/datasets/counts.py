@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from diversity_by_design.datasets.reading import H5adFile
-from diversity_by_design.errors import InputError
+from diversity_by_design.cells import sample_cells, sample_genes
+from diversity_by_design.datasets.reading import CellFile
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.scales import Scale, likely_scale
 
 # Cells handed on at a time: 16,384 values a cell make this 64 MiB of float32.
 CELLS_AT_A_TIME = 1024
-# Values counted at a time.
-_PART = 2**23
+# Bytes of an array beyond which it lies in a temporary file.
+LARGEST_IN_MEMORY = 2**31
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,13 @@ class CountScan:
     cells_per_gene: npt.NDArray[np.int64]  # (genes,): number of cells in which the gene was detected
 
 
-def scan(file: H5adFile, name: str) -> CountScan:
+def scan(file: CellFile, name: str, *, fractions: bool = False) -> CountScan:
     """Count detected genes and totals per cell, and cells per gene, in one pass over the matrix called `name`."""
+    n_genes = len(file.genes(name))
     genes_per_cell = np.zeros(len(file.obs), np.int64)
     totals = np.zeros(len(file.obs))
-    cells_per_gene = np.zeros(len(file.var), np.int64)
-    for block in file.counts(name):
+    cells_per_gene = np.zeros(n_genes, np.int64)
+    for block in file.counts(name, fractions=fractions):
         values = block.values
         genes_per_cell[block.cells] += np.diff(values.indptr)
         totals[block.cells] += values @ np.ones(values.shape[1])
@@ -39,18 +46,76 @@ def scan(file: H5adFile, name: str) -> CountScan:
     return CountScan(genes_per_cell, totals, cells_per_gene)
 
 
-def find_counts(file: H5adFile) -> tuple[str, CountScan, list[str]]:
-    """Name and scan of the raw counts of a file (`X`, else the layer ``counts``), and why `X` was passed over."""
-    candidates = [name for name in ("X", "layers/counts") if file.matrix(name) is not None]
-    if not candidates:
-        raise InputError(f"{file.path} has neither X nor layers['counts']; raw counts are needed")
-    notes: list[str] = []
-    for name in candidates[:-1]:
-        try:
-            return name, scan(file, name), notes
-        except InputError as error:
-            notes.append(f"counts were taken from {candidates[-1]}, since {error}")
-    return candidates[-1], scan(file, candidates[-1]), notes
+@dataclass(frozen=True)
+class MatrixSample:
+    """What some cells of a matrix tell of it."""
+
+    cells: sparse.csr_matrix | None  # some whole cells; None of a large matrix that is stored by gene
+    values: npt.NDArray[Any]  # those stored of these cells, or of some genes
+    scale: Scale
+
+
+def sample(file: CellFile, name: str) -> MatrixSample:
+    """Look at some cells of a matrix, or at some genes where it is large and stored by gene."""
+    matrix, where = file.matrix(name), f"{file.path.name}: {name}"
+    cells = sample_cells(matrix, where)
+    if cells is not None:
+        return MatrixSample(cells, cells.data, likely_scale(cells))
+    values = sample_genes(matrix, where)
+    return MatrixSample(None, values, _scale_of_genes(values))
+
+
+def _scale_of_genes(values: npt.NDArray[Any]) -> Scale:
+    """What stored values of some genes tell, where no whole cell was looked at."""
+    text = f"{{}} from {values.min(initial=0):g} to {values.max(initial=0):g} in some genes (stored by gene)"
+    if not (values == np.floor(values)).all():
+        return Scale("unknown", text.format("fractions"), None)
+    return Scale("counts" if values.min(initial=0) >= 0 else "scaled", text.format("whole numbers"), None)
+
+
+def find_counts(file: CellFile, matrix: str | None, rounded: bool) -> tuple[str, list[str]]:
+    """Name of the matrix with raw counts, and what to say of the choice.
+
+    Without a `matrix` that was asked for, the one that holds whole numbers, by a sample of its cells; several that
+    hold the same are one. `rounded` says whether fractions of counts are meant. A single matrix is not judged here.
+
+    Raises
+    ------
+    InputError
+        There is no such matrix, none holds counts (what each is likely to hold is said), or several do.
+    """
+    names = file.matrices
+    if not names:
+        raise InputError(f"{file.path} has no matrix of counts: neither X, nor layers, nor raw")
+    if matrix is not None and matrix not in names:
+        raise InputError(f"{file.path} has no matrix {matrix!r}; choose one with --matrix: {listed(names)}")
+    samples = {name: sample(file, name) for name in ([matrix] if matrix else names)}
+    said = "; ".join(f"{name}: {part.scale.text}" for name, part in samples.items())
+    wanted = ("counts", "fractional counts") if rounded else ("counts",)
+    found = [name for name, part in samples.items() if part.scale.kind in wanted]
+    if not found and len(samples) == 1:
+        # Looking at all of it tells more, down to the cell and gene.
+        return next(iter(samples)), []
+    if not found:
+        fractional = [name for name, part in samples.items() if part.scale.kind == "fractional counts"]
+        hint = "--round rounds fractions of counts" if fractional and not rounded else "raw counts are needed"
+        raise InputError(f"{file.path} holds no raw counts: {said}; {hint}")
+    name, *others = found
+    same = [other for other in others if hold_the_same(file, samples, name, other)]
+    if len(same) < len(others):
+        raise InputError(f"{file.path}: several matrices may hold counts ({said}); choose one with --matrix")
+    notes = [f"counts are those of {name}"] if len(names) > 1 else []
+    if same:
+        notes = [f"counts are those of {name}; {listed(same)}: the same, in the cells that were compared"]
+    return name, notes
+
+
+def hold_the_same(file: CellFile, samples: Mapping[str, MatrixSample], name: str, other: str) -> bool:
+    """Whether two matrices are of the same genes, with the same values in all cells that were looked at."""
+    first, second = samples[name].cells, samples[other].cells
+    if first is None or second is None or not file.genes(name).index.equals(file.genes(other).index):
+        return False
+    return first.shape == second.shape and (first != second).nnz == 0
 
 
 @dataclass(frozen=True)
@@ -65,12 +130,16 @@ class CellCounts:
     indptr: npt.NDArray[np.int64]  # (cells + 1,): where each cell's values start
     n_genes: int
 
-    def cells_per_gene(self) -> npt.NDArray[np.int64]:
-        """Number of these cells in which each gene was detected."""
+    def cells_per_gene(self, cells: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
+        """Number of these cells, or of some, in which each gene was detected."""
         total = np.zeros(self.n_genes, np.int64)
         # In parts, since bincount widens all it is given to 64 bits.
-        for start in range(0, len(self.indices), _PART):
-            total += np.bincount(self.indices[start : start + _PART], minlength=self.n_genes)
+        for start in range(0, len(self.indptr) - 1, CELLS_AT_A_TIME):
+            indptr = self.indptr[start : start + CELLS_AT_A_TIME + 1]
+            genes = self.indices[indptr[0] : indptr[-1]]
+            if cells is not None:
+                genes = genes[np.repeat(cells[start : start + CELLS_AT_A_TIME], np.diff(indptr))]
+            total += np.bincount(genes, minlength=self.n_genes)
         return total
 
     def spans(self) -> list[slice]:
@@ -88,26 +157,50 @@ class CellCounts:
         return select_genes(whole, genes)
 
 
-def gather(file: H5adFile, name: str, cells: npt.NDArray[np.intp], genes_per_cell: npt.NDArray[np.int64]) -> CellCounts:
-    """Read the counts of some cells into memory, which needs 8 bytes per detected gene and cell.
+def gather(
+    file: CellFile,
+    name: str,
+    cells: npt.NDArray[np.intp],
+    genes_per_cell: npt.NDArray[np.int64],
+    *,
+    fractions: bool = False,
+) -> CellCounts:
+    """Read the counts of some cells, 8 bytes per detected gene and cell; into a temporary file where these are many.
 
     `cells` are sorted row numbers; `genes_per_cell` (all cells,) is from `scan`.
     """
     indptr = np.concatenate([[0], np.cumsum(genes_per_cell[cells])]).astype(np.int64)
-    data = np.empty(indptr[-1], np.float32)
-    indices = np.empty(indptr[-1], np.int32)
+    data = _room(indptr[-1], np.float32)
+    indices = _room(indptr[-1], np.int32)
     place = np.full(len(file.obs), -1)
     place[cells] = np.arange(len(cells))
     # Where the next value of each cell goes; a CSC file brings a cell's values in several blocks.
     cursor = indptr[:-1].copy()
-    for block in file.counts(name, cells):
+    for block in file.counts(name, cells, fractions=fractions):
         values, rows = block.values, place[block.cells]
         lengths = np.diff(values.indptr)
         target = np.repeat(cursor[rows] - values.indptr[:-1], lengths) + np.arange(values.nnz)
         data[target] = values.data
         indices[target] = values.indices + block.genes.start
         cursor[rows] += lengths
-    return CellCounts(data, indices, indptr, len(file.var))
+    return CellCounts(data, indices, indptr, len(file.genes(name)))
+
+
+def _room(n: int, dtype: Any) -> npt.NDArray[Any]:
+    """Array of `n` values, in a temporary file of the system's folder for these (TMPDIR) where it is large."""
+    size = int(n) * np.dtype(dtype).itemsize
+    if size <= LARGEST_IN_MEMORY:
+        return np.empty(n, dtype)
+    with tempfile.TemporaryFile() as file:
+        try:
+            # Else a full disk would end the program where the array is written to.
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise InputError(
+                f"no room for {size:,} bytes in {tempfile.gettempdir()} ({error.strerror}); name another folder with "
+                "TMPDIR, or ask for fewer cells"
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=(n,))
 
 
 def select_genes(values: sparse.csr_matrix, genes: npt.NDArray[np.bool_]) -> sparse.csr_matrix:

@@ -11,11 +11,11 @@ from typing import Any
 
 from diversity_by_design.datasets import registry
 from diversity_by_design.datasets.download import fetch
-from diversity_by_design.datasets.prepare import prepare
+from diversity_by_design.datasets.formats import dataset_name, form_of, resolved
+from diversity_by_design.datasets.prepare import checksum_of, context_paths, prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.labels import CONTROL
 from diversity_by_design.running import project
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import read_note, write_text
@@ -37,54 +37,52 @@ class PreparedDataset:
     checksum: str  # SHA-256 of that file
     report: PreparationReport  # what it was made of
 
+    def by_context(self) -> list[PreparedDataset]:
+        """The data set of each context, called ``name/context``; this one where there are none."""
+        paths = context_paths(self.path, self.report.contexts)
+        parts = [
+            PreparedDataset(
+                f"{self.name}/{path.stem.removeprefix(f'{self.path.stem}-')}", path, sha256(path), self.report
+            )
+            for path in paths.values()
+        ]
+        return parts or [self]
+
 
 def load(
-    dataset: str,
-    *,
-    data_dir: Path | str | None = None,
-    perturbation_key: str | None = None,
-    control_label: str | None = None,
-    cells_per_perturbation: int | None = None,
-    genes: int | None = None,
-    seed: int = 0,
-    min_genes_per_cell: int | None = None,
+    dataset: str | Path, *, data_dir: Path | str | None = None, seed: int = 0, force: bool = False, **options: Any
 ) -> PreparedDataset:
     """Return a prepared data set, preparing it first if need be, and print what is done.
 
     Parameters
     ----------
-    dataset : str
-        ``demo`` (generated if missing), another name of the registry (downloaded if missing), or the path of an h5ad
-        file of raw counts.
+    dataset : str or Path
+        ``demo`` (generated if missing), another name of the registry (downloaded if missing), or the path of a file or
+        folder of raw counts (see `CellFile`).
     data_dir : Path or str, optional
         Prepared files are in ``data_dir/<name>``, where the name of a file is that of the file without its ending,
         followed by a part of its checksum if another file has that name. With the default options and seed it is
         ``processed.h5ad``, with others ``processed-<hash of options and seed>.h5ad``. Default: the folder that the
         variable DBD_DATA_DIR names, else ``data`` in the project's folder.
-    perturbation_key, control_label : str, optional
-        Default for a file: ``perturbation`` and ``control``.
-    cells_per_perturbation, genes, min_genes_per_cell : int, optional
-        Default for a file: see `PreparationSettings`; for a named data set: see the registry.
     seed : int
         Of the preparation.
+    force : bool
+        Whether to prepare it anew, even if that is done.
+    **options
+        Any of `PreparationSettings`, such as ``perturbation_key``, ``control_label``, ``context_key``, ``matrix`` or
+        ``cells_per_perturbation``; None is the default. For a file these are the column ``perturbation`` and the label
+        ``control``; for a named data set they are in the registry.
 
     Raises
     ------
     InputError
-        No such data set, column or label. No such file. The file is damaged, holds no raw counts, or too little of it
-        is left. It cannot be downloaded, or the disk is full or read-only. Another process prepares the data set.
+        No such data set, option, column or label. No such file. The file is damaged, holds no raw counts, or too little
+        of it is left. It cannot be downloaded, or the disk is full or read-only. Another process prepares the data set.
     """
     place = project.data_dir() if data_dir is None else Path(data_dir)
-    options = {
-        "perturbation_key": perturbation_key,
-        "control_label": control_label,
-        "cells_per_perturbation": cells_per_perturbation,
-        "n_genes": genes,
-        "min_genes_per_cell": min_genes_per_cell,
-    }
-    if dataset.lower().endswith(".h5ad"):
-        return _load_file(Path(dataset), place, options, seed)
-    return prepare_named(dataset, place, options, seed)
+    if registry.is_path(str(dataset)):
+        return prepare_file(Path(dataset), place, options, seed, force=force)
+    return prepare_named(str(dataset), place, options, seed, force=force)
 
 
 def prepare_named(
@@ -104,22 +102,26 @@ def prepare_named(
         write_demo_annotations(folder, seed)
     path = _path(folder, settings, spec.settings(), seed)
     if source is not None:
-        return _prepared(name, path, settings, seed, lambda: source, sha256(source), force)
+        return _prepared(name, path, settings, seed, lambda: source, checksum_of(source, settings), force)
     checksum = None if spec.url is None else _origin(folder).get("sha256")
     return _prepared(name, path, settings, seed, lambda: _raw_file(spec, folder, seed), checksum, force)
 
 
-def _load_file(source: Path, data_dir: Path, options: dict[str, Any], seed: int) -> PreparedDataset:
-    default = PreparationSettings(perturbation_key="perturbation", control_label=CONTROL)
+def prepare_file(
+    source: Path, data_dir: Path, options: dict[str, Any], seed: int, *, force: bool = False
+) -> PreparedDataset:
+    """Prepare a file, unless it is prepared with these options and this seed."""
+    default = PreparationSettings()
     settings = default.changed(options)
-    checksum = sha256(source)
-    name = source.stem
+    form_of(resolved(source))
+    checksum = checksum_of(source, settings)
+    name = dataset_name(source)
     origin = _origin(data_dir / name)
     of_another = origin and origin["path"] != str(source.resolve()) and origin.get("sha256") != checksum
     if name in registry.DATASETS or of_another:
         name = f"{name}-{checksum[:8]}"
     path = _path(data_dir / name, settings, default, seed)
-    return _prepared(name, path, settings, seed, lambda: source, checksum)
+    return _prepared(name, path, settings, seed, lambda: source, checksum, force)
 
 
 def _path(folder: Path, settings: PreparationSettings, default: PreparationSettings, seed: int) -> Path:
@@ -144,6 +146,8 @@ def _prepared(
     def ready() -> PreparationReport | None:
         report = None if force else read_report(path)
         if report is None or checksum not in (None, report.source_sha256):
+            return None
+        if not all(part.exists() for part in context_paths(path, report.contexts).values()):
             return None
         # Earlier versions had one file for all settings and seeds.
         return report if (report.seed, report.settings) == (seed, settings.plain()) else None

@@ -5,8 +5,9 @@ Whatever the size of the file, no more than the counts of the kept cells are in 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,24 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design import errors
-from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, select_genes
-from diversity_by_design.datasets.reading import H5adFile
+from diversity_by_design.datasets.cell_labels import CellLabels, cell_labels, obs_column
+from diversity_by_design.datasets.columns import batch_columns, context_columns, label_counts, symbol_columns
+from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, scan, select_genes
+from diversity_by_design.datasets.formats import resolved
+from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.datasets.report import RECORD, PreparationReport
-from diversity_by_design.datasets.selection import choose_cells, condition_names
-from diversity_by_design.datasets.settings import PreparationSettings
+from diversity_by_design.datasets.selection import choose_cells
+from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
 from diversity_by_design.datasets.variable_genes import highly_variable_genes
 from diversity_by_design.datasets.writing import write_prepared
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import CONTROL, label_text
 from diversity_by_design.running.checksum import sha256
+from diversity_by_design.running.files import distinct, file_name
 
 __all__ = ["PreparationReport", "PreparationSettings", "prepare"]
 
-CONDITION = "condition"
+CONDITION, CONTEXT, BATCH = "condition", "context", "batch"
 LIBRARY_SIZE = "ncounts"
 SCALE = "log1p_cp10k"
 COUNTS_PER_CELL = 1e4
@@ -40,53 +46,54 @@ Mask = npt.NDArray[np.bool_]
 
 
 def prepare(source: Path, destination: Path, settings: PreparationSettings, seed: int) -> PreparationReport:
-    """Prepare an h5ad file of raw counts.
+    """Prepare a file of raw counts (see `CellFile` for its form).
 
-    In this order: conditions are named (``control``, ``A``, ``A+B``); cells with too few detected genes are left out,
-    then genes detected in too few of the remaining cells; exactly the asked number of cells is drawn from each
-    perturbation and at most so many control cells; counts are normalised to 10,000 per cell over these genes and
-    log1p-transformed by scanpy; the most variable genes are kept.
+    In this order: conditions are named (``control``, ``A``, ``A+B``; see `conditions_of`); cells with too few detected
+    genes are left out, then genes detected in too few of the remaining cells; exactly the asked number of cells is
+    drawn from each perturbation and at most so many control cells, in each context; counts are normalised to 10,000 per
+    cell over these genes and log1p-transformed by scanpy; the most variable genes are kept.
 
-    The `X` of the source, or else its layer ``counts``, holds raw counts (dense, CSR or CSC). The destination is
-    written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR, float32),
-    ``obs["condition"]`` the condition, ``obs["ncounts"]`` the total counts of the cell, and
-    ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells are drawn; their order in the
-    file does not matter.
+    The destination is written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR,
+    float32), ``obs["condition"]`` the condition, ``obs["context"]`` the context where there are any, ``obs["ncounts"]``
+    the total counts of the cell, and ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells
+    are drawn; their order in the file does not matter.
     """
     from tqdm import tqdm
 
-    with H5adFile(source) as file:
-        cells, genes = file.obs.index, file.var.index
-        errors.unique_names(cells, "cell", str(source))
-        labels = errors.obs_column(file.obs, settings.perturbation_key).astype(str)
-        errors.control_label(labels.unique(), settings.control_label, settings.perturbation_key)
-        conditions = labels.map(condition_names(labels.unique(), settings))
-        name, scan, notes = find_counts(file)
+    with CellFile(source, settings.modality) as file:
+        errors.unique_names(file.obs.index, "cell", str(source))
+        labels = cell_labels(file, settings)
+        cells = _groups_of_cells(file, labels, settings)
+        notes = [*file.notes, *labels.notes, *_what_was_joined(file.obs, cells, settings)]
+        name, count_notes = find_counts(file, settings.matrix, settings.round)
+        counted = scan(file, name, fractions=settings.round)
+        if settings.round:
+            count_notes.append(f"fractions in {name} were rounded to whole numbers (--round)")
         if others := file.other_content(name):
-            notes.append(f"not part of the prepared file: {errors.listed(others)}")
-        eligible, expressed, min_genes, filter_notes = _filter(file, name, scan, settings)
-        notes += filter_notes
-        choice = choose_cells(conditions, eligible, settings, seed, str(source))
+            count_notes.append(f"not part of the prepared file: {errors.listed(others)}")
+        called = cells["condition"].notna().to_numpy()
+        eligible, expressed, min_genes, filter_notes = _filter(file, name, counted, called, settings)
+        choice = choose_cells(cells, eligible, settings, seed, f"{source.name}, {labels.where}")
         if settings.cells_per_perturbation is None:
             n = choice.cells_per_perturbation
-            notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
-        counts = gather(file, name, choice.rows, scan.genes_per_cell)
-        obs, obs_notes = _cell_table(file.obs, conditions, scan, choice.rows, settings)
-        var, renamed, var_notes = _gene_table(file.var, settings)
-        notes += obs_notes + var_notes
+            filter_notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
+        counts = gather(file, name, choice.rows, counted.genes_per_cell, fractions=settings.round)
+        obs, obs_notes = _cell_table(file.obs, cells, counted, choice.rows, settings)
+        var, renamed, var_notes = _gene_table(file.genes(name), settings)
+        notes += [*count_notes, *filter_notes, *obs_notes, *var_notes]
+        n_cells = len(file.obs)
 
-    kept, gene_notes = _choose_genes(counts, expressed, settings.n_genes)
-    notes += gene_notes
+    kept, gene_notes = _choose_genes(counts, expressed, settings.genes)
     report = PreparationReport(
         source=source.name,
-        source_sha256=sha256(source),
+        source_sha256=checksum_of(source, settings),
         seed=seed,
         settings=settings.plain(),
-        cells_found=len(cells),
-        genes_found=len(genes),
+        cells_found=n_cells,
+        genes_found=len(var),
         min_genes_per_cell=min_genes,
         cells_per_perturbation=choice.cells_per_perturbation,
-        cells_with_few_genes=int((~eligible).sum()),
+        cells_with_few_genes=int((called & ~eligible).sum()),
         genes_in_few_cells=int((~expressed).sum()),
         left_out=choice.left_out,
         control_cells_found=choice.control_cells_found,
@@ -95,7 +102,13 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         perturbations=obs[CONDITION].nunique() - 1,
         control_cells=choice.control_cells,
         renamed_genes=renamed,
-        notes=tuple(notes),
+        notes=(*notes, *gene_notes),
+        matrix=name,
+        merged=labels.conditions.merged,
+        no_call=labels.conditions.no_call,
+        dropped=labels.conditions.dropped,
+        contexts=tuple(sorted(obs[CONTEXT].unique())) if CONTEXT in cells else (),
+        contexts_left_out=choice.contexts_left_out,
     )
     record = {
         "source": report.source,
@@ -107,17 +120,85 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     }
     within = kept[expressed]
 
-    def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-        with tqdm(total=len(obs), desc="writing", unit=" cells", disable=None, leave=False) as bar:
-            for span in counts.spans():
-                # Normalised over all expressed genes, then only the chosen ones are kept.
-                raw = counts.block(span, expressed)
-                yield select_genes(normalised(raw), within), select_genes(raw, within)
-                bar.update(span.stop - span.start)
+    def write(path: Path, rows: Mask) -> None:
+        n_values = int(counts.cells_per_gene(rows)[kept].sum())
 
-    n_values = int(counts.cells_per_gene()[kept].sum())
-    write_prepared(destination, obs, var[kept], {RECORD: record}, blocks(), n_values)
+        def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+            with tqdm(total=int(rows.sum()), desc="writing", unit=" cells", disable=None, leave=False) as bar:
+                for span in counts.spans():
+                    # Normalised over all expressed genes, then only the chosen ones are kept.
+                    raw = counts.block(span, expressed)
+                    raw = raw if rows[span].all() else raw[rows[span]]
+                    if raw.shape[0]:
+                        yield select_genes(normalised(raw), within), select_genes(raw, within)
+                        bar.update(raw.shape[0])
+
+        write_prepared(path, obs[rows], var[kept], {RECORD: record}, blocks(), n_values)
+
+    for context, path in context_paths(destination, report.contexts).items():
+        write(path, (obs[CONTEXT] == context).to_numpy())
+    write(destination, np.ones(len(obs), bool))
     return report
+
+
+def context_paths(prepared: Path, contexts: Iterable[str]) -> dict[str, Path]:
+    """Files of the cells of each context, which lie beside that of all cells."""
+    contexts = list(contexts)
+    names = distinct(file_name(context) for context in contexts)
+    return {
+        context: prepared.with_name(f"{prepared.stem}-{name}.h5ad")
+        for context, name in zip(contexts, names, strict=True)
+    }
+
+
+def checksum_of(source: Path, settings: PreparationSettings) -> str:
+    """SHA-256 of what a file is prepared from: the source, and with a table of calls of both."""
+    source = resolved(source)
+    if settings.calls in (None, FEATURES):
+        return sha256(source)
+    calls = Path(str(settings.calls))
+    if not calls.is_file():
+        raise InputError(f"--calls: no file {calls}")
+    return hashlib.sha256((sha256(source) + sha256(calls)).encode()).hexdigest()
+
+
+def _groups_of_cells(file: CellFile, labels: CellLabels, settings: PreparationSettings) -> pd.DataFrame:
+    """Condition (None: left out), context and batch of each cell (cells,); the last two where they are asked for."""
+    cells = pd.DataFrame({CONDITION: labels.of_cells()}, index=file.obs.index)
+    for name, keys in ((CONTEXT, settings.context_key), (BATCH, filter(None, [settings.batch_key]))):
+        columns = [label_text(obs_column(file, key)) for key in keys]
+        if columns:
+            missing = pd.concat(columns, axis=1).isna().any(axis=1) & cells[CONDITION].notna()
+            if missing.any():
+                raise InputError(
+                    f"{file.path}: {int(missing.sum()):,} cells have no value in the {name} columns (first: "
+                    f"{errors.listed(file.obs.index[missing], 3)}); give them one, or leave their labels out "
+                    "(--drop-labels)"
+                )
+            cells[name] = [" | ".join(map(str, values)) for values in zip(*columns, strict=True)]
+    return cells
+
+
+def _what_was_joined(obs: pd.DataFrame, cells: pd.DataFrame, settings: PreparationSettings) -> Iterator[str]:
+    """What columns look like contexts or batches that were not asked for."""
+    used = {settings.perturbation_key, settings.target_key, settings.batch_key, *settings.context_key}
+    for names, option, what in (
+        (context_columns(obs, used) if not settings.context_key else [], "--context-key", "contexts"),
+        (batch_columns(obs, used) if not settings.batch_key else [], "--batch-key", "batches"),
+    ):
+        if not names:
+            continue
+        shown = errors.listed(f"{name!r} ({obs[name].nunique()} values)" for name in names)
+        yield (
+            f"columns of obs that look like {what}, whose cells are joined (nothing is modelled): {shown}; "
+            + ("they are kept apart" if what == "contexts" else "cells are drawn evenly from them")
+            + f" with {option} {names[0]}"
+        )
+        control = cells[CONDITION] == CONTROL
+        for name in names if what == "contexts" else ():
+            lacking = sorted(set(label_counts(obs[name])) - set(label_counts(obs.loc[control, name])))
+            if lacking:
+                yield f"no control cells in {errors.listed(lacking)} of obs[{name!r}]: all are compared with the others'"
 
 
 def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -132,24 +213,28 @@ def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _filter(
-    file: H5adFile, name: str, scan: CountScan, settings: PreparationSettings
+    file: CellFile, name: str, counted: CountScan, called: Mask, settings: PreparationSettings
 ) -> tuple[Mask, Mask, int, list[str]]:
-    """Cells with enough detected genes, genes detected in enough of these, the least number used, what to say of it."""
+    """Cells with enough detected genes, genes detected in enough of these, the least number used, what to say of it.
+
+    `called` (cells,) says which cells have a condition; the others are not looked at.
+    """
     notes = []
-    n_genes = len(scan.cells_per_gene)
+    n_genes = len(counted.cells_per_gene)
     least = settings.min_genes_per_cell
     if least is None:
         least = MIN_GENES if n_genes >= PANEL_GENES else 1
         notes.append(f"cells need {least} detected gene(s), since the file has {n_genes:,} genes (automatic)")
-    cells = (scan.genes_per_cell >= least) & (scan.totals > 0)
+    cells = called & (counted.genes_per_cell >= least) & (counted.totals > 0)
     if not cells.any():
         raise InputError(
-            f"{file.path}: no cells left: none of {len(cells):,} has {least} detected genes (the most is "
-            f"{scan.genes_per_cell.max():,}); ask for fewer with --min-genes-per-cell"
+            f"{file.path}: no cells left: none of {int(called.sum()):,} has {least} detected genes (the most is "
+            f"{counted.genes_per_cell.max():,}); ask for fewer with --min-genes-per-cell"
         )
-    cells_per_gene = scan.cells_per_gene
+    cells_per_gene = counted.cells_per_gene
     if not cells.all():
-        removed = gather(file, name, np.flatnonzero(~cells), scan.genes_per_cell)
+        rows = np.flatnonzero(~cells)
+        removed = gather(file, name, rows, counted.genes_per_cell, fractions=settings.round)
         cells_per_gene = cells_per_gene - removed.cells_per_gene()
     genes = cells_per_gene >= settings.min_cells_per_gene
     if not genes.any():
@@ -174,24 +259,34 @@ def _choose_genes(counts: CellCounts, expressed: Mask, n_genes: int) -> tuple[Ma
 
 
 def _cell_table(
-    obs: pd.DataFrame, conditions: pd.Series, scan: CountScan, rows: npt.NDArray[np.intp], settings: PreparationSettings
+    obs: pd.DataFrame,
+    cells: pd.DataFrame,
+    counted: CountScan,
+    rows: npt.NDArray[np.intp],
+    settings: PreparationSettings,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return obs of the prepared file, and what to say of it."""
     totals = next((name for name in settings.library_size_columns if name in obs), None)
-    library_size = pd.Series(scan.totals, obs.index) if totals is None else errors.obs_column(obs, totals).astype(float)
-    table = _plain_columns(obs)
-    taken = {CONDITION: settings.perturbation_key, LIBRARY_SIZE: totals}
-    moved = {name: f"source_{name}" for name, origin in taken.items() if name in table and name != origin}
-    table = table.rename(columns=moved)
-    table[CONDITION] = conditions
-    table[LIBRARY_SIZE] = library_size
+    library_size = pd.Series(counted.totals, obs.index) if totals is None else errors.obs_column(obs, totals)
+    new = {CONDITION: settings.perturbation_key, LIBRARY_SIZE: totals}
+    if CONTEXT in cells:
+        new[CONTEXT] = settings.context_key[0] if len(settings.context_key) == 1 else None
+    # A column of the file that is not what its name says in the prepared file; `_index` no file can have.
+    moved = [name for name in obs if name == "_index" or (name in new and name != new[name])]
+    renamed = {name: _free(f"source_{name.strip('_')}", obs.columns) for name in moved}
+    table = _plain_columns(obs).rename(columns=renamed)
+    table[CONDITION], table[LIBRARY_SIZE] = cells[CONDITION], library_size.astype(float)
+    if CONTEXT in cells:
+        table[CONTEXT] = cells[CONTEXT]
     table = table.iloc[rows].copy()
     table.index.name = None
-    table[CONDITION] = table[CONDITION].astype("category")
+    for name in new:
+        if name != LIBRARY_SIZE:
+            table[name] = table[name].astype("category")
     for name in table.columns[table.dtypes == "category"]:
         table[name] = table[name].cat.remove_unused_categories()
-    notes = [f"the file's column obs[{name!r}] is now obs[{new!r}]" for name, new in moved.items()]
-    dropped = [name for name in obs.columns if name not in table and name not in moved]
+    notes = [f"the file's column obs[{name!r}] is now obs[{new_name!r}]" for name, new_name in renamed.items()]
+    dropped = [name for name in obs.columns if name not in table and name not in renamed]
     if dropped:
         notes.append(f"columns of obs that are neither numbers nor text were left out: {errors.listed(dropped)}")
     return table, notes
@@ -202,18 +297,26 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     from anndata.utils import make_index_unique
 
     notes = []
-    column = settings.gene_name_column
+    column = settings.gene_names
     names, table = var.index, _plain_columns(var)
+    table = table.rename(columns={"_index": "source_index"})
     if column is not None:
         if column not in var:
-            raise InputError(f"no column {column!r} in var; its columns are: {errors.listed(var.columns, 30)}")
+            raise InputError(
+                f"--gene-names: no column {column!r} in var; its columns are: {errors.listed(var.columns, 30)}"
+            )
         symbols = var[column].astype(object)
         unnamed = symbols.isna() | (symbols == "")
         if unnamed.any():
             notes.append(f"{int(unnamed.sum()):,} genes without a symbol keep their identifier as name")
         names = pd.Index(symbols.mask(unnamed, pd.Series(var.index, var.index)).astype(str))
-        table = table.rename(columns={"gene_id": "source_gene_id"})
+        table = table.rename(columns={"gene_id": _free("source_gene_id", var.columns)})
         table["gene_id"] = var.index
+    elif symbols_in := symbol_columns(var):
+        notes.append(
+            f"genes are called by Ensembl identifiers; var[{symbols_in[0]!r}] looks like their symbols, which "
+            f"--gene-names {symbols_in[0]} takes"
+        )
     unique = make_index_unique(names)
     table.index = pd.Index(unique, dtype=object)
     # A name that a column has too cannot be written.
@@ -221,13 +324,32 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     return table, int((unique != names).sum()), notes
 
 
+def _free(name: str, taken: pd.Index) -> str:
+    """The name, with as many strokes after it as make it another than those taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _plain_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns of numbers, truth values, text and categories, which every program can read."""
-    plain = [
-        name
-        for name, dtype in table.dtypes.items()
-        if isinstance(dtype, pd.CategoricalDtype)
-        or pd.api.types.is_numeric_dtype(dtype)
-        or pd.api.types.infer_dtype(table[name], skipna=True) in ("string", "boolean")
-    ]
-    return table[plain].copy()
+    """Columns of numbers, truth values, text and categories, as every version of anndata reads them."""
+    columns = {name: _plain(table[name]) for name in table}
+    return pd.DataFrame({name: column for name, column in columns.items() if column is not None}, index=table.index)
+
+
+def _plain(column: pd.Series) -> pd.Series | None:
+    """A column as h5ad files have it; None if it is of another kind."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = column.cat.categories
+        if pd.api.types.infer_dtype(categories, skipna=True) == "string":
+            return column.cat.rename_categories(categories.astype(object))
+        return column if categories.dtype.kind in "biuf" else column.cat.rename_categories(categories.map(str))
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return None if column.dtype.kind == "c" else column
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind == "boolean":
+        return column.astype("boolean" if column.isna().any() else bool)
+    if kind != "string":
+        return None
+    # Text with missing values has no form that every version reads.
+    return column.astype(object).astype("category") if column.isna().any() else column.astype(object)

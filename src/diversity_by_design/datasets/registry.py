@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError, listed
@@ -62,7 +63,7 @@ _SPECS = (
         perturbation_key="gene",
         control_label="non-targeting",
         cells_per_perturbation=64,
-        gene_name_column="gene_name",
+        gene_names="gene_name",
         library_size_columns=("UMI_count",),
     ),
     DatasetSpec(
@@ -81,6 +82,16 @@ _SPECS = (
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 
+def is_path(dataset: str) -> bool:
+    """Whether a data set is meant as a file or folder: it is no known name, and there is one, or it looks like one.
+
+    >>> is_path("norman19"), is_path("screen.h5ad"), is_path("runs/outs"), is_path("norman20")
+    (False, True, True, False)
+    """
+    path = Path(dataset)
+    return dataset not in DATASETS and (path.exists() or bool(path.suffix) or len(path.parts) > 1)
+
+
 def get(name: str) -> DatasetSpec:
     """Return the data set called `name`.
 
@@ -96,6 +107,7 @@ def get(name: str) -> DatasetSpec:
     """
     if name not in DATASETS:
         raise InputError(
-            f"no data set called {name!r}; known are: {listed(DATASETS)}; the path of an .h5ad file works too"
+            f"no data set called {name!r}; known are: {listed(DATASETS)}; the path of a file works too (.h5ad, zarr, "
+            ".h5mu, Cell Ranger's .h5 or folder)"
         )
     return DATASETS[name]

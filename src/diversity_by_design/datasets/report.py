@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ class PreparationReport:
     control_cells: int
     renamed_genes: int  # genes whose name occurred before, and which got a number
     notes: tuple[str, ...] = ()  # what else a reader should know
+    matrix: str = "X"  # where the counts were
+    merged: dict[str, list[str]] = field(default_factory=dict)  # labels of each condition with another name, or several
+    no_call: dict[str, int] = field(default_factory=dict)  # labels of cells without a call, and how many each has
+    dropped: dict[str, int] = field(default_factory=dict)  # labels that were to be left out, likewise
+    contexts: tuple[str, ...] = ()  # in the prepared file, where there are any
+    contexts_left_out: dict[str, str] = field(default_factory=dict)  # and why
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -50,6 +56,9 @@ class PreparationReport:
             f"  kept: {self.perturbations:,} perturbations x {n} cells, {self.control_cells:,} of "
             f"{self.control_cells_found:,} control cells, {self.genes:,} genes (seed {self.seed})",
         ]
+        if self.contexts:
+            lines.append(f"  in {len(self.contexts)} context(s), each with its own control: {listed(self.contexts)}")
+        lines += [f"  context {name!r} left out: {reason}" for name, reason in self.contexts_left_out.items()]
         if self.left_out:
             names = listed((f"{name} ({cells})" for name, cells in self.left_out.items()), list_up_to)
             lines.append(f"  {len(self.left_out):,} perturbations with fewer than {n} cells left out: {names}")
@@ -67,7 +76,9 @@ def read_report(path: Path) -> PreparationReport | None:
     try:
         with h5py.File(path, "r") as file:
             fields = json.loads(file[f"uns/{RECORD}/report"].asstr()[()])
-        return PreparationReport(**{**fields, "notes": tuple(fields["notes"])})
+        return PreparationReport(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "

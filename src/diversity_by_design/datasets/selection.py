@@ -1,9 +1,8 @@
-"""Which cells are kept: the names of the conditions, and a seeded draw from each."""
+"""Which cells are kept: a seeded draw from each perturbation, in each context."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,46 +12,12 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import CONTROL, JOINER, canonical, parts
+from diversity_by_design.labels import CONTROL
 
 # The paper's number for norman19, and the most that is taken when nothing is said.
 MOST_CELLS = 256
 
-
-def condition_names(labels: Iterable[str], settings: PreparationSettings) -> dict[str, str]:
-    """Name of the condition that each label of a file stands for.
-
-    The control label becomes ``control``, a guide's ending is removed, and a combination takes its canonical form
-    (``B_A`` and ``A+B`` are ``A+B``, ``A+ctrl`` is ``A``). Labels may share a condition.
-
-    >>> settings = PreparationSettings(perturbation_key="gene", control_label="NT", combination_separator="_")
-    >>> condition_names(["NT", "B_A", "C"], settings)
-    {'B_A': 'A+B', 'C': 'C', 'NT': 'control'}
-    """
-    separator = settings.combination_separator or JOINER
-    conditions: dict[str, str] = {}
-    for label in sorted(set(labels)):
-        target = label
-        if settings.guide_suffix is not None and label != settings.control_label:
-            target = re.sub(settings.guide_suffix, "", label)
-        if target == settings.control_label:
-            conditions[label] = CONTROL
-            continue
-        joined = target.replace(separator, JOINER)
-        if not all(part.strip() for part in parts(joined)):
-            raise InputError(
-                f"label {label!r} of obs[{settings.perturbation_key!r}] has an empty part; combinations are "
-                f"written as A{separator}B, and single perturbations without {separator!r}"
-            )
-        # As a part of a combination the control label may itself hold the separator.
-        form = canonical(joined, settings.control_label.replace(separator, JOINER))
-        if form == CONTROL:
-            raise InputError(
-                f"label {label!r} of obs[{settings.perturbation_key!r}] stands for control beside the control label "
-                f"{settings.control_label!r}; give both groups of cells one label, or tell them apart by name"
-            )
-        conditions[label] = form
-    return conditions
+Positions = npt.NDArray[np.intp]
 
 
 def automatic_cells(counts: Mapping[str, int]) -> int:
@@ -79,51 +44,100 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
 class CellChoice:
     """Cells that are kept, and perturbations that are not."""
 
-    rows: npt.NDArray[np.intp]  # row numbers of the kept cells, sorted
+    rows: Positions  # row numbers of the kept cells, sorted
     cells_per_perturbation: int
     left_out: dict[str, int]  # perturbations with fewer cells than that, and how many they have
     control_cells: int  # number of kept control cells
     control_cells_found: int  # number of control cells to choose from
+    contexts_left_out: dict[str, str]  # contexts that cannot be used, and why
 
 
 def choose_cells(
-    conditions: pd.Series, eligible: npt.NDArray[np.bool_], settings: PreparationSettings, seed: int, where: str
+    cells: pd.DataFrame, eligible: npt.NDArray[np.bool_], settings: PreparationSettings, seed: int, where: str
 ) -> CellChoice:
-    """Draw exactly the asked number of cells from each perturbation, and at most so many control cells.
+    """Draw exactly the asked number of cells from each perturbation, and at most so many control cells, per context.
 
-    The draw from a condition depends on the seed, the condition's name and the names of its cells only: not on the
-    order of cells in the file, and not on what other conditions there are.
+    The draw from a condition depends on the seed, the names of the context and the condition, and the names (and
+    batches) of its cells only: not on the order of cells in the file, and not on what other conditions there are.
 
-    The index of `conditions` (cells,) holds the names of the cells; `eligible` (cells,) says which may be chosen, and
-    `where` what messages call the data.
+    The index of `cells` holds their names, its columns are `condition` (missing: left out) and, where there are any,
+    `context` and `batch`. `eligible` (cells,) says which may be chosen, and `where` what messages call the data.
     """
-    nowhere: npt.NDArray[np.intp] = np.empty(0, np.intp)
-    places: dict[str, npt.NDArray[np.intp]] = dict.fromkeys(sorted(conditions.unique()), nowhere)
-    rows = np.flatnonzero(eligible)
-    for name, group in pd.Series(rows).groupby(conditions.to_numpy(dtype=object)[rows]):
-        places[str(name)] = group.to_numpy()
-    control = places.pop(CONTROL, nowhere)
-    filtered = f"{int((~eligible).sum()):,} of {len(eligible):,} cells were left out for too few detected genes"
-    if len(control) < 2:
-        raise InputError(f"{where}: {len(control)} control cell(s) are left; at least 2 are needed ({filtered})")
-    counts = {name: len(group) for name, group in places.items()}
-    errors.enough_perturbations(list(counts), where)
+    groups, filtered = _groups(cells, eligible)
+    control = {context: group.pop(CONTROL, np.empty(0, np.intp)) for context, group in groups.items()}
+    why = {context: _unusable(control[context], groups[context]) for context in groups}
+    unusable = {context: reason for context, reason in why.items() if reason}
+    if len(unusable) == len(groups):
+        place, reason = next(iter(unusable.items()), ("", "no cell has a perturbation"))
+        raise InputError(f"{where}{f', context {place!r}' if place else ''}: {reason} ({filtered})")
+    counts = {
+        _name(context, name): len(rows)
+        for context, group in groups.items()
+        if context not in unusable
+        for name, rows in group.items()
+    }
     n = settings.cells_per_perturbation or automatic_cells(counts)
-    left_out = {name: count for name, count in counts.items() if count < n}
-    kept = [name for name in counts if name not in left_out]
-    if len(kept) < 2:
-        most = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:5])
+    chosen, left_out = [], {}
+    found = kept_control = 0
+    for context, group in groups.items():
+        kept = {name: rows for name, rows in group.items() if len(rows) >= n}
+        if context not in unusable and len(kept) < 2:
+            unusable[context] = f"{len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed"
+        if context in unusable:
+            continue
+        left_out |= {_name(context, name): len(rows) for name, rows in group.items() if name not in kept}
+        n_control = min(len(control[context]), settings.max_control_cells)
+        for name, rows in [*kept.items(), (CONTROL, control[context])]:
+            size = n if name != CONTROL else n_control
+            chosen.append(_draw(cells, rows, size, seed, _name(context, name)))
+        found, kept_control = found + len(control[context]), kept_control + n_control
+    if not chosen:
+        most = sorted(counts.items(), key=lambda item: -item[1])[:5]
         raise InputError(
-            f"{where}: {len(kept)} perturbation(s) have {n} cells or more; at least 2 are needed ({filtered}). Ask for "
-            f"fewer cells per perturbation; those with the most cells are: {most}"
+            f"{where}: {next(iter(unusable.values()))} ({filtered}). Ask for fewer cells per perturbation; those with "
+            f"the most cells are: {', '.join(f'{name} ({count})' for name, count in most)}"
         )
-    names = conditions.index
-    chosen = [_draw(names, places[name], n, seed, name) for name in kept]
-    chosen.append(_draw(names, control, min(len(control), settings.max_control_cells), seed, CONTROL))
-    return CellChoice(np.sort(np.concatenate(chosen)), n, left_out, len(chosen[-1]), len(control))
+    return CellChoice(np.sort(np.concatenate(chosen)), n, left_out, kept_control, found, unusable)
 
 
-def _draw(names: pd.Index, rows: npt.NDArray[np.intp], n: int, seed: int, condition: str) -> npt.NDArray[np.intp]:
-    by_name = rows[np.argsort(names[rows].to_numpy(dtype=object))]
-    generator = np.random.default_rng(np.random.SeedSequence([seed, *condition.encode("utf-8")]))
-    return generator.choice(by_name, size=n, replace=False)
+def _groups(
+    cells: pd.DataFrame, eligible: npt.NDArray[np.bool_]
+) -> tuple[dict[str, dict[str, Positions]], str]:
+    """Eligible cells of each context and condition, sorted, and how many are not eligible."""
+    context = cells["context"] if "context" in cells else pd.Series("", cells.index)
+    called = cells["condition"].notna().to_numpy()
+    table = pd.DataFrame({"context": context.to_numpy(object), "condition": cells["condition"].to_numpy(object)})
+    groups: dict[str, dict[str, Positions]] = {}
+    for (place, name), rows in table[called].groupby(["context", "condition"], observed=True, sort=True).groups.items():
+        positions = rows.to_numpy()
+        groups.setdefault(str(place), {})[str(name)] = positions[eligible[positions]]
+    n_few = int((called & ~eligible).sum())
+    return groups, f"{n_few:,} of {int(called.sum()):,} cells were left out for too few detected genes"
+
+
+def _unusable(control: Positions, perturbations: Mapping[str, Positions]) -> str:
+    """Why a context cannot be used; nothing if it can."""
+    if len(control) < 2:
+        return f"{len(control)} control cell(s) are left; at least 2 are needed"
+    if len(perturbations) < 2:
+        return (
+            f"{len(perturbations)} perturbation(s) besides control ({errors.listed(perturbations)}); at least 2 are "
+            "needed, since every perturbation is compared with the others"
+        )
+    return ""
+
+
+def _name(context: str, condition: str) -> str:
+    return f"{context}: {condition}" if context else condition
+
+
+def _draw(cells: pd.DataFrame, rows: Positions, n: int, seed: int, name: str) -> Positions:
+    by_name = rows[np.argsort(cells.index[rows].to_numpy(dtype=object))]
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *name.encode("utf-8")]))
+    if "batch" not in cells:
+        return generator.choice(by_name, size=n, replace=False)
+    # Round after round one cell of each batch, so that batches differ by one at most unless one has no more.
+    shuffled = pd.Series(generator.permutation(by_name))
+    batch = cells["batch"].to_numpy(object)[shuffled]
+    turn = shuffled.groupby(batch).cumcount().to_numpy()
+    return shuffled.to_numpy()[np.argsort(turn, kind="stable")[:n]]

@@ -17,11 +17,15 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits.
+    """SHA-256 of a file's content, as 64 hexadecimal digits; of a folder that of its files' names and SHA-256.
 
     Raises
     ------
     InputError
-        There is no such file.
+        There is no such file or folder.
     """
-    return digest(path, "sha256")
+    if not path.is_dir():
+        return digest(path, "sha256")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{digest(file, 'sha256')}  {file.relative_to(path).as_posix()}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def file_name(text: str) -> str:
+    """Any text as a name of a file or folder: letters, digits and ``._-``, other signs as ``_``.
+
+    >>> file_name("K562 | day 3"), file_name("..")
+    ('K562_day_3', '_..')
+    """
+    name = re.sub(r"[^\w.-]+", "_", text)[:100] or "_"
+    return f"_{name}" if name.startswith(".") else name
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names of which each that occurred before, in upper or lower case, has a number.
+
+    >>> distinct(["a", "A", "b"])
+    ['a', 'A-2', 'b']
+    """
+    given: list[str] = []
+    for name in names:
+        number, new = 1, name
+        while new.casefold() in {earlier.casefold() for earlier in given}:
+            number += 1
+            new = f"{name}-{number}"
+        given.append(new)
+    return given
 
 
 def half_written(folder: Path) -> list[Path]:

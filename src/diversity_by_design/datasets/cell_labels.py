@@ -1,0 +1,102 @@
+"""Each cell's label, as the file has it: of a column of obs, of a table of guide calls, or of the guides' own counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from diversity_by_design.datasets.calls import GuideCalls, calls_of_counts, labels_of, read_calls
+from diversity_by_design.datasets.conditions import Conditions, conditions_of
+from diversity_by_design.datasets.reading import CellFile
+from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
+from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import label_text
+
+MISSING = "(no label)"
+
+
+@dataclass(frozen=True)
+class CellLabels:
+    """Labels of all cells of a file, and what they stand for."""
+
+    labels: pd.Series  # (cells,): as text; None where missing
+    conditions: Conditions
+    where: str  # what messages call the labels
+    notes: tuple[str, ...]
+
+    def of_cells(self) -> pd.Series:
+        """Condition of each cell (cells,); None where the cell is left out."""
+        return self.labels.map(self.conditions.of_label).astype(object)
+
+
+def cell_labels(file: CellFile, settings: PreparationSettings) -> CellLabels:
+    """Labels of the cells of a file, and their conditions; see `conditions_of`."""
+    targets: dict[str, str] = {}
+    notes: list[str] = []
+    if settings.calls is None:
+        key = settings.perturbation_key or "perturbation"
+        where, labels = f"obs[{key!r}]", label_text(obs_column(file, key))
+        if settings.target_key is not None:
+            targets = _targets(labels, label_text(obs_column(file, settings.target_key)), where, settings.target_key)
+    else:
+        where, calls = _calls(file, settings)
+        labels, matching = labels_of(calls, file.obs.index, str(file.path))
+        targets, notes = calls.targets, [*calls.notes, *matching]
+        settings = replace(settings, combination_separator=settings.combination_separator or calls.separator)
+    if labels.notna().sum() == 0:
+        raise InputError(f"{file.path}: {where} has no value for any of {len(labels):,} cells")
+    counts = {str(label): int(n) for label, n in labels.value_counts().items()}
+    conditions = conditions_of(counts, settings, where, targets)
+    missing = int(labels.isna().sum())
+    if missing:
+        notes.append(f"{missing:,} cells have no label in {where} and were left out")
+        conditions = replace(conditions, no_call={MISSING: missing, **conditions.no_call})
+    return CellLabels(labels, conditions, where, (*notes, *conditions.notes))
+
+
+def obs_column(file: CellFile, key: str) -> pd.Series:
+    """Column of obs that an option names; raises InputError that lists the columns if there is none."""
+    if key not in file.obs:
+        raise InputError(
+            f"{file.path} has no column {key!r} in obs; its columns are: {listed(file.obs.columns, 30)}"
+            f" (dbd inspect {file.path} shows which may name perturbations)"
+        )
+    return file.obs[key]
+
+
+def _targets(labels: pd.Series, targets: pd.Series, where: str, key: str) -> dict[str, str]:
+    """Target of each label."""
+    pairs = pd.DataFrame({"label": labels, "target": targets}).dropna(subset=["label"]).drop_duplicates()
+    several = pairs.loc[pairs["label"].duplicated(), "label"].unique()
+    if len(several):
+        first = listed(map(repr, pairs.loc[pairs["label"] == several[0], "target"]))
+        raise InputError(
+            f"{len(several)} label(s) of {where} have more than one target in obs[{key!r}], the first {several[0]!r} "
+            f"({first}); give each one target, or name that column with --perturbation-key"
+        )
+    named = pairs[pairs["target"].notna()]
+    return dict(zip(named["label"], named["target"], strict=True))
+
+
+def _calls(file: CellFile, settings: PreparationSettings) -> tuple[str, GuideCalls]:
+    if settings.calls != FEATURES:
+        path = Path(str(settings.calls))
+        return f"{path.name}", read_calls(path, settings.perturbation_key, settings.target_key)
+    if file.guides is None:
+        raise InputError(
+            f"{file.path} has no guide features (feature type 'CRISPR Guide Capture'); give the table of the guides of "
+            "each cell: --calls FILE"
+        )
+    guides = file.guides
+    targets = None
+    if settings.target_key is not None:
+        if settings.target_key not in guides.var:
+            raise InputError(
+                f"{file.path}: the guide features have no column {settings.target_key!r}; they have: "
+                f"{listed(guides.var.columns)}"
+            )
+        targets = dict(zip(guides.var_names, guides.var[settings.target_key].astype(str), strict=True))
+    calls = calls_of_counts(guides.X, file.obs.index, guides.var_names, settings.guide_umis, targets)
+    return f"the guide features (at least {settings.guide_umis} counts)", calls
