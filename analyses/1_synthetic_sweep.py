@@ -21,6 +21,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.paper.analysis import open_folder
 
 if TYPE_CHECKING:
+    from diversity_by_design.datasets import PreparedDataset
     from diversity_by_design.simulator.ranges import SweepRanges
 
 NAME = "1_synthetic_sweep"
@@ -157,12 +158,20 @@ def main(
     if place.device not in DEVICES:
         raise InputError(f"--device {place.device}: it must be {' or '.join(DEVICES)}")
     chosen = ranges.chosen()
+    n_failed = sum(simulate(part, chosen, common, place, sweep, seed) for part in data.load().by_context())
+    if n_failed:
+        print(f"{n_failed:,} data sets failed; the same command tries them again", file=sys.stderr)
+        raise SystemExit(1)
 
+
+def simulate(
+    prepared: PreparedDataset, chosen: SweepRanges, common: cli.Common, place: cli.Place, sweep: Sweep, seed: int
+) -> int:
+    """Run the sweep for a data set, or for one context of it; how many simulations failed."""
     from diversity_by_design.paper.gene_source import gene_source
     from diversity_by_design.paper.writers import gene_parameters, synthetic_sweep
     from diversity_by_design.simulator.random_sweep import check_random_sweep, checksum, run_random_sweep, sweep_notes
 
-    prepared = data.load()
     source = gene_source(sweep.parameters, prepared, chosen.g.high, common.workers)
     chosen = chosen.replace(sigma_l=source.sigma_l)
     setting: dict[str, Any] = {
@@ -195,7 +204,7 @@ def main(
         },
     )
     if folder is None:
-        return
+        return 0
     gene_parameters.write_gene_parameters(folder, source, prepared, common.workers)
     if apart := [*sweep.differences(), *synthetic_sweep.differences(chosen)]:
         folder.note(
@@ -211,9 +220,7 @@ def main(
     if not n_failed:
         folder.finish()
     print(f"results: {folder.work}")
-    if n_failed:
-        print(f"{n_failed:,} of {len(table):,} data sets failed; the same command tries them again", file=sys.stderr)
-        raise SystemExit(1)
+    return n_failed
 
 
 if __name__ == "__main__":

@@ -165,16 +165,18 @@ def arguments_of(options: Mapping[str, object]) -> list[str]:
 
     Examples
     --------
-    >>> arguments_of({"dataset": "demo", "seed": 0, "genes": None, "force": True})
-    ['--dataset', 'demo', '--seed', '0', '--force']
+    >>> arguments_of({"dataset": "demo", "seed": 0, "genes": None, "force": True, "no_call": ["?", "-"]})
+    ['--dataset', 'demo', '--seed', '0', '--force', '--no-call=?', '--no-call=-']
     """
     arguments = []
     for name, value in options.items():
-        if value is None or value is False:
-            continue
-        arguments.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            arguments.append(str(value))
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, list):
+            arguments += [f"{flag}={item}" for item in value]
+        elif value is True:
+            arguments.append(flag)
+        elif value is not None and value is not False:
+            arguments += [flag, str(value)]
     return arguments
 
 
@@ -202,19 +204,22 @@ def main(data: Preparation, common: cli.Common, place: cli.Place, size: Size, se
     from diversity_by_design.running.index import write_index
     from diversity_by_design.running.locks import hold
 
-    results = common.output / data.load().name
-    with hold(results):  # a second start beside this one is refused
+    prepared = data.load()
+    parts = [common.output / part.name for part in prepared.by_context()]
+    with hold(common.output / prepared.name):  # a second start beside this one is refused
         for name, chosen, reduced in (
             (SWEEP, size.of_sweep, REDUCED),
             (TRAINING, size.of_training | {"seeds": size.seeds, "losses": LOSSES}, REDUCED_TRAINING),
         ):
             runs = [step for step in to_run if step.name == name and reduced.items() <= chosen.items()]
-            if runs and not common.force and has_another(results / name, chosen):
-                print(f"{results / name}: holds another run, which stays as it is; --force makes the reduced one")
+            kept = [results / name for results in parts if has_another(results / name, chosen)]
+            if runs and kept and not common.force:
+                print(f"{listed(kept)}: holds another run, which stays as it is; --force makes the reduced one")
                 to_run = [step for step in to_run if step.name != name]
         failed = run_steps(to_run, arguments_of({**asdict(data), "seed": seed, **asdict(common)}))
-        index = write_index(results, expected={step.name: step.title for step in steps(folder)}, failed=failed)
-    print(f"all results: {index}")
+        titles = {step.name: step.title for step in steps(folder)}
+        for results in parts:
+            print(f"all results: {write_index(results, expected=titles, failed=failed)}")
     if failed:
         print(f"failed: {listed(failed)}; what they printed is above", file=sys.stderr)
         raise SystemExit(1)

@@ -54,8 +54,8 @@ SchedulerOption = Annotated[
         "--scheduler",
         metavar="ADDRESS",
         show_default=False,
-        help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of on this "
-        "machine.",
+        help="Work on the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786, instead of on "
+        "this machine.",
     ),
 ]
 

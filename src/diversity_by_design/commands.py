@@ -56,7 +56,7 @@ def prepare(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help=f"{FILES}; or the name of a data set. Several are prepared alike.", show_default=False
+            metavar="FILE...", help=f"{FILES}; or names of data sets. Several are prepared alike.", show_default=False
         ),
     ],
     reading: Reading,

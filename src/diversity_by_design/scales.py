@@ -215,9 +215,10 @@ def _by_whole_numbers(data: Values, starts: npt.NDArray[np.intp]) -> Scale | Non
     what = "corrected (SoupX, DecontX) or estimated ones (alevin, RSEM)"
     if near < _MANY:
         what += ", or normalised ones with genes left out; not logged"
+    sums = np.add.reduceat(data, starts)
     text = (
         f"fractional counts, such as {what} (values up to {_number(data.max())}, {near:.0%} of those from {_SMALL} on "
-        f"within {_NEAR} of a whole number; a cell sums to {_range(np.add.reduceat(data, starts))} in {_cells(len(starts))})"
+        f"within {_NEAR} of a whole number; a cell sums to {_range(sums)} in {_cells(len(sums))})"
     )
     return Scale("fractional counts", text, None)
 

@@ -20,9 +20,7 @@ from diversity_by_design.running.checksum import sha256
 
 LAYOUTS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
 NORMAN = replace(registry.get("norman19").settings(), cells_per_perturbation=16, genes=100, min_genes_per_cell=100)
-REPLOGLE = replace(
-    registry.get("replogle22").settings(), cells_per_perturbation=16, genes=100, min_genes_per_cell=100
-)
+REPLOGLE = replace(registry.get("replogle22").settings(), cells_per_perturbation=16, genes=100, min_genes_per_cell=100)
 PLAIN = PreparationSettings(perturbation_key="perturbation", control_label="control")
 
 

@@ -36,7 +36,9 @@ SIZES = {"control": 40, "A": 20, "B": 10, "C": 9, "D": 10}
 
 def chosen_names(conditions, seed=0, eligible=None, **changes):
     eligible = np.ones(len(conditions), bool) if eligible is None else eligible
-    choice = choose_cells(conditions.to_frame("condition"), eligible, settings(**{"cells_per_perturbation": 10, **changes}), seed, "test")
+    choice = choose_cells(
+        conditions.to_frame("condition"), eligible, settings(**{"cells_per_perturbation": 10, **changes}), seed, "test"
+    )
     return choice, set(conditions.index[choice.rows])
 
 
@@ -88,7 +90,10 @@ def test_too_little_is_left(sizes, named):
 def in_contexts(sizes, **more):
     """Cells of each condition in the contexts x and y, and of further contexts as given."""
     table = pd.concat(
-        [cells(own).to_frame("condition").assign(context=name) for name, own in {"x": sizes, "y": sizes, **more}.items()]
+        [
+            cells(own).to_frame("condition").assign(context=name)
+            for name, own in {"x": sizes, "y": sizes, **more}.items()
+        ]
     )
     return table.set_axis([f"cell{i}" for i in range(len(table))])
 
@@ -98,7 +103,11 @@ def test_each_context_has_its_own_draw_and_control():
     options = settings(cells_per_perturbation=10, max_control_cells=30)
     choice = choose_cells(table, np.ones(len(table), bool), options, 0, "test")
     kept = table.iloc[choice.rows].value_counts().to_dict()
-    assert {key: n for key, n in kept.items() if key[1] == "z"} == {("control", "z"): 12, ("A", "z"): 10, ("D", "z"): 10}
+    assert {key: n for key, n in kept.items() if key[1] == "z"} == {
+        ("control", "z"): 12,
+        ("A", "z"): 10,
+        ("D", "z"): 10,
+    }
     assert kept[("control", "x")] == kept[("control", "y")] == 30
     assert choice.left_out == {"x: C": 9, "y: C": 9, "z: B": 3}
     alone = table[table["context"] == "x"]

@@ -1,4 +1,4 @@
-"""Each cell's label, as the file has it: of a column of obs, of a table of guide calls, or of the guides' own counts."""
+"""Each cell's label, as the file has it: in a column of obs, in a table of guide calls, or by the guides' counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from diversity_by_design.datasets.conditions import Conditions, conditions_of
 from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
 from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import label_text
+from diversity_by_design.labels import label_among, labels_as_text
 
 MISSING = "(no label)"
+# Settings that name labels.
+NAMED = ("control_label", "no_call", "keep_label", "drop_labels")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,15 @@ def cell_labels(file: CellFile, settings: PreparationSettings) -> CellLabels:
     notes: list[str] = []
     if settings.calls is None:
         key = settings.perturbation_key or "perturbation"
-        where, labels = f"obs[{key!r}]", label_text(obs_column(file, key))
+        column = obs_column(file, key)
+        where, labels = f"obs[{key!r}]", labels_as_text(column)
         if settings.target_key is not None:
-            targets = _targets(labels, label_text(obs_column(file, settings.target_key)), where, settings.target_key)
+            of_cells = labels_as_text(obs_column(file, settings.target_key))
+            targets = _targets(labels, of_cells, where, settings.target_key)
+        # Where labels are numbers, 3368.0 means 3368.
+        settings = settings.changed(
+            {name: [label_among(label, column.unique()) for label in getattr(settings, name)] for name in NAMED}
+        )
     else:
         where, calls = _calls(file, settings)
         labels, matching = labels_of(calls, file.obs.index, str(file.path))

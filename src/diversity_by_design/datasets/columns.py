@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from diversity_by_design.datasets import label_evidence
-from diversity_by_design.labels import label_text
+from diversity_by_design.labels import labels_as_text
 
 _PERTURBATION = frozenset(
     """perturbation perturbations perturbed gene target targets guide guides grna sgrna guiderna crispr condition drug
@@ -23,7 +23,7 @@ _BATCH = frozenset(
     ident experiment sequencing""".split()
 )
 # Columns of numbers that belong to a guide or perturbation, but do not name it.
-_NUMBER = frozenset("umi umis count counts n num number frac fraction read reads coverage score pct percent log1p".split())
+_NUMBER = frozenset("umi umis count counts n num number frac fraction read reads coverage score pct percent".split())
 # A column of so many values, or more, is no context.
 MOST_CONTEXTS = 50
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
@@ -41,7 +41,7 @@ def words(name: str) -> set[str]:
 
 def label_counts(column: pd.Series) -> dict[str, int]:
     """Labels of a column as text, and the number of cells of each; missing ones are not among them."""
-    return {str(label): int(n) for label, n in label_text(column).value_counts().items()}
+    return {str(label): int(n) for label, n in labels_as_text(column).value_counts().items()}
 
 
 def perturbation_evidence(column: pd.Series, genes: Collection[str]) -> list[str]:
@@ -52,12 +52,12 @@ def perturbation_evidence(column: pd.Series, genes: Collection[str]) -> list[str
     if pd.api.types.is_float_dtype(column.dtype) and not (column.dropna() % 1 == 0).all():
         return []
     n_labels = column.nunique()
-    if n_labels < 3 or words(column.name) & _NUMBER:
+    if n_labels < 3 or words(str(column.name)) & _NUMBER:
         return []
     labels = label_counts(column)
     called = [label for label in labels if not label_evidence.is_no_call(label)]
     evidence = []
-    if words(column.name) & _PERTURBATION:
+    if words(str(column.name)) & _PERTURBATION:
         evidence.append("its name")
     controls = [label for label in called if label_evidence.looks_like_control(label)]
     if controls and len(controls) < len(called):

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from diversity_by_design.datasets import label_evidence
 from diversity_by_design.datasets.combinations import take_apart
 from diversity_by_design.datasets.settings import PreparationSettings
-from diversity_by_design.errors import InputError, listed
-from diversity_by_design.labels import CONTROL, JOINER, NO_PERTURBATION, canonical, similar
+from diversity_by_design.errors import InputError, listed, similar
+from diversity_by_design.labels import CONTROL, JOINER, NO_PERTURBATION, canonical
 
 # What is written for a + that belongs to a name, since + joins combinations.
 PLUS = "plus"
@@ -121,7 +121,7 @@ def _called(wanted: Iterable[str], names: Mapping[str, str], option: str, where:
         labels = {label for label, target in names.items() if name in (label.strip(), target)}
         if not labels and any(sign in name for sign in "*?["):
             labels = {
-                label for label, target in names.items() if fnmatchcase(label.strip(), name) or fnmatchcase(target, name)
+                label for label, target in names.items() if any(fnmatchcase(n, name) for n in (label.strip(), target))
             }
         if not labels:
             near = similar(name, names)

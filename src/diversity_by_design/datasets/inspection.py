@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from os.path import commonprefix
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ class MatrixFacts:
     """A matrix of cells x genes, by a sample of its cells."""
 
     name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: str
     storage: str  # dense, CSR or CSC
     smallest: float  # stored value of the sample
@@ -254,7 +253,9 @@ def _command(
             options += ["--combination-separator", str(facts.separator).strip()]
         if facts.guide_suffix is not None:
             options += ["--guide-suffix", facts.guide_suffix]
-            to_choose.append(f"--guide-suffix joins the guides of {facts.n_targets:,} targets; leave it out to keep them")
+            to_choose.append(
+                f"--guide-suffix joins guides of {facts.n_targets:,} targets; leave it out to keep them apart"
+            )
         others = [other.source for other in list(candidates)[1:]]
         if others:
             to_choose.append(f"other columns that may name perturbations: {listed(others, 5)}")
@@ -280,7 +281,8 @@ def _control_options(facts: LabelFacts, to_choose: list[str]) -> list[str]:
         to_choose.append(f"LABEL: no label looks like control; name that of unperturbed cells{instead}")
         return ["--control-label", "LABEL"]
     names = list(facts.control)
-    pattern = f"{commonprefix(names)}*"
+    first, last = min(names), max(names)
+    pattern = first[: next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))] + "*"
     if len(names) > 3 and len(pattern) > 2 and {n for n in facts.labels if n.startswith(pattern[:-1])} == set(names):
         names = [pattern]
     if len(facts.control) > 1:
@@ -343,7 +345,8 @@ def _label_text(facts: LabelFacts) -> Iterator[str]:
         if labels:
             yield f"  {what}: {listed(labels, SHOWN)}"
     if facts.combinations:
-        yield f"  {len(facts.combinations):,} look like combinations, by {facts.separator!r}: {listed(facts.combinations, 3)}"
+        shown = listed(facts.combinations, 3)
+        yield f"  {len(facts.combinations):,} look like combinations, by {facts.separator!r}: {shown}"
     if facts.guide_suffix:
         yield f"  look like guides of {facts.n_targets:,} targets, which differ by the ending {facts.guide_suffix}"
 
@@ -354,4 +357,3 @@ def _bytes(n: float) -> str:
             return f"{n:.3g} {unit}"
         n /= 1000
     return f"{n:,.3g} TB"
-

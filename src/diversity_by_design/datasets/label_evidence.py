@@ -14,15 +14,18 @@ from diversity_by_design.labels import NO_PERTURBATION
 # Compared without case and surrounding spaces. They mean that a cell's guide is not known, in one program or another.
 NO_CALL = frozenset(
     """nan none na n/a <na> nat null nil missing unassigned unknown undetermined undefined uncalled ambiguous multiplet
-    doublet * - -- . ? #n/a""".split()
-) | {"", "no call", "no_call", "no-call", "nocall", "not assigned", "not_assigned", "not called", "no guide", "no_guide"}
+    doublet nocall no_call no-call not_assigned no_guide * - -- . ? #n/a""".split()
+) | {"", "no call", "not assigned", "not called", "no guide"}
 
 # Whole words of a label, where a digit, a change of case or a sign begins a new one.
 _CONTROL_WORDS = frozenset(
     """ctrl ctl control controls nt ntc ntcs nontargeting negctrl negcontrol scramble scrambled safe mock unperturbed
     untreated vehicle dmso wt wildtype aavs1 rosa26 noguide neg negative nontarget""".split()
 )
-_CONTROL_PHRASES = re.compile(r"non[-_ .]?target|no[-_ .]?guide|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|neg\w*ctrl")
+_CONTROL_PHRASES = re.compile(
+    r"non[-_ .]?target|no[-_ .]?guide|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|intergenic"
+)
+_NUMBERED = re.compile(r"(sg)?(ctrl|control|nt|ntc|negctrl)g?\d*")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
 
 # What joins the parts of a combination, the least likely to be part of a name first.
@@ -55,12 +58,9 @@ def looks_like_control(label: str) -> bool:
     """
     if _CONTROL_PHRASES.search(label.casefold()):
         return True
-    # A number after a word is not part of it, but where the word is known with it (AAVS1).
-    words = [word.casefold() for word in _WORDS.findall(label)]
-    if any(word in _CONTROL_WORDS for word in words):
+    if any(_NUMBERED.fullmatch(word) for word in re.split(r"[^A-Za-z0-9]+", label.casefold())):
         return True
-    numbered = [re.sub(r"\d+$", "", word) for word in words]
-    return bool(numbered) and numbered[-1] in {"ctrl", "control", "nt", "ntc"} or numbered[:1] == ["ctrl"]
+    return any(word.casefold() in _CONTROL_WORDS for word in _WORDS.findall(label))
 
 
 def split_everywhere(label: str, separator: str) -> list[str]:
@@ -112,10 +112,10 @@ def guides_of_targets(labels: Iterable[str], suffix: str) -> dict[str, list[str]
 
 
 def likely_guide_suffix(labels: Iterable[str]) -> tuple[str, dict[str, list[str]]] | None:
-    """The ending without which most labels share a name with another; None where no ending does that.
+    r"""The ending without which most labels share a name with another; None where no ending does that.
 
     >>> likely_guide_suffix(["KLF1_1", "KLF1_2", "FEV_1", "FEV_2"])
-    ('[-_.]\\\\d+$', {'FEV': ['FEV_1', 'FEV_2'], 'KLF1': ['KLF1_1', 'KLF1_2']})
+    ('[-_.]\\d+$', {'FEV': ['FEV_1', 'FEV_2'], 'KLF1': ['KLF1_1', 'KLF1_2']})
     """
     names = sorted(set(labels))
     for suffix in GUIDE_SUFFIXES:

@@ -27,7 +27,7 @@ from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
 from diversity_by_design.datasets.variable_genes import highly_variable_genes
 from diversity_by_design.datasets.writing import write_prepared
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import CONTROL, label_text
+from diversity_by_design.labels import CONTROL, labels_as_text
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import distinct, file_name
 
@@ -166,7 +166,7 @@ def _groups_of_cells(file: CellFile, labels: CellLabels, settings: PreparationSe
     """Condition (None: left out), context and batch of each cell (cells,); the last two where they are asked for."""
     cells = pd.DataFrame({CONDITION: labels.of_cells()}, index=file.obs.index)
     for name, keys in ((CONTEXT, settings.context_key), (BATCH, filter(None, [settings.batch_key]))):
-        columns = [label_text(obs_column(file, key)) for key in keys]
+        columns = [labels_as_text(obs_column(file, key)) for key in keys]
         if columns:
             missing = pd.concat(columns, axis=1).isna().any(axis=1) & cells[CONDITION].notna()
             if missing.any():
@@ -198,7 +198,7 @@ def _what_was_joined(obs: pd.DataFrame, cells: pd.DataFrame, settings: Preparati
         for name in names if what == "contexts" else ():
             lacking = sorted(set(label_counts(obs[name])) - set(label_counts(obs.loc[control, name])))
             if lacking:
-                yield f"no control cells in {errors.listed(lacking)} of obs[{name!r}]: all are compared with the others'"
+                yield f"no control cells in {errors.listed(lacking)} of obs[{name!r}]; those of the others serve for all"
 
 
 def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -342,8 +342,12 @@ def _plain(column: pd.Series) -> pd.Series | None:
     if isinstance(column.dtype, pd.CategoricalDtype):
         categories = column.cat.categories
         if pd.api.types.infer_dtype(categories, skipna=True) == "string":
-            return column.cat.rename_categories(categories.astype(object))
-        return column if categories.dtype.kind in "biuf" else column.cat.rename_categories(categories.map(str))
+            return column.cat.rename_categories(list(categories.astype(object)))
+        return (
+            column
+            if categories.dtype.kind in "biuf"
+            else column.cat.rename_categories([str(name) for name in categories])
+        )
     if pd.api.types.is_numeric_dtype(column.dtype):
         return None if column.dtype.kind == "c" else column
     kind = pd.api.types.infer_dtype(column, skipna=True)

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from diversity_by_design.cells import Block, Positions, read_blocks, readable
-from diversity_by_design.datasets.formats import EXPECTED, Form, form_of, matrix_files, resolved
+from diversity_by_design.datasets.formats import Form, form_of, matrix_files, resolved
 from diversity_by_design.datasets.report import RECORD
 from diversity_by_design.errors import InputError, listed
 
@@ -126,7 +126,7 @@ class CellFile:
 
         cells, genes = self.obs.index, self.genes(name).index
         where = f"{self.path.name}: {name}"
-        scale = "fractions" if fractions else "counts"
+        scale: Literal["fractions", "counts"] = "fractions" if fractions else "counts"
         blocks = read_blocks(self.matrix(name), cells, genes, where, scale, rows=rows, as_csr=True)
         n_values = (len(cells) if rows is None else len(rows)) * len(genes)
         with tqdm(total=n_values, desc=f"reading {where}", unit_scale=True, disable=None, leave=False) as bar:
@@ -191,7 +191,9 @@ class CellFile:
             self.notes.append(f"MuData with the modalities {listed(names)}; this is {modality}")
         if modality not in names:
             what = f"no modality {modality!r}" if modality else "none was chosen"
-            raise InputError(f"{self.path} is MuData, of which one modality is used; {what}: --modality {'|'.join(names)}")
+            raise InputError(
+                f"{self.path} is MuData, of which one modality is used; {what}: --modality {'|'.join(names)}"
+            )
         self.modality = modality
         return file["mod"][modality], f"MuData (modality {modality})"
 

@@ -76,9 +76,10 @@ def read_report(path: Path) -> PreparationReport | None:
     try:
         with h5py.File(path, "r") as file:
             fields = json.loads(file[f"uns/{RECORD}/report"].asstr()[()])
-        return PreparationReport(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        )
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return PreparationReport(**given)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a prepared data set that this version can read ({error}); move it away, and it is "

@@ -105,9 +105,7 @@ class Reading(Selection):
     ] = None
     drop_labels: Annotated[
         list[str] | None,
-        _option(
-            "--drop-labels", "LABEL", "Leave out the cells of this label, or pattern; may be given several times."
-        ),
+        _option("--drop-labels", "LABEL", "Leave out the cells of this label, or pattern; may be given several times."),
     ] = None
     context_key: Annotated[
         list[str] | None,
@@ -132,7 +130,8 @@ class Reading(Selection):
         ),
     ] = None
     guide_umis: Annotated[
-        int | None, _option("--guide-umis", "N", f"Counts by which --calls {FEATURES} calls a guide (default: 5).", min=1)
+        int | None,
+        _option("--guide-umis", "N", f"Counts by which --calls {FEATURES} calls a guide (default: 5).", min=1),
     ] = None
     modality: Annotated[str | None, _option("--modality", "NAME", "Modality of a MuData file, such as rna.")] = None
     matrix: Annotated[
@@ -201,9 +200,7 @@ class Preparation(Reading):
 
 FromOption = Annotated[
     Path | None,
-    typer.Option(
-        "--from", metavar="FILE", show_default=False, help="Prepare this raw file instead of getting one."
-    ),
+    typer.Option("--from", metavar="FILE", show_default=False, help="Prepare this raw file instead of getting one."),
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", "--preparation-seed", min=0, help="Seed that decides which cells are drawn.")

@@ -77,7 +77,8 @@ def choose_cells(
         for name, rows in group.items()
     }
     n = settings.cells_per_perturbation or automatic_cells(counts)
-    chosen, left_out = [], {}
+    chosen: list[Positions] = []
+    left_out: dict[str, int] = {}
     found = kept_control = 0
     for context, group in groups.items():
         kept = {name: rows for name, rows in group.items() if len(rows) >= n}
@@ -100,16 +101,14 @@ def choose_cells(
     return CellChoice(np.sort(np.concatenate(chosen)), n, left_out, kept_control, found, unusable)
 
 
-def _groups(
-    cells: pd.DataFrame, eligible: npt.NDArray[np.bool_]
-) -> tuple[dict[str, dict[str, Positions]], str]:
+def _groups(cells: pd.DataFrame, eligible: npt.NDArray[np.bool_]) -> tuple[dict[str, dict[str, Positions]], str]:
     """Eligible cells of each context and condition, sorted, and how many are not eligible."""
     context = cells["context"] if "context" in cells else pd.Series("", cells.index)
     called = cells["condition"].notna().to_numpy()
     table = pd.DataFrame({"context": context.to_numpy(object), "condition": cells["condition"].to_numpy(object)})
     groups: dict[str, dict[str, Positions]] = {}
-    for (place, name), rows in table[called].groupby(["context", "condition"], observed=True, sort=True).groups.items():
-        positions = rows.to_numpy()
+    for (place, name), group in table[called].groupby(["context", "condition"], sort=True):
+        positions = group.index.to_numpy()
         groups.setdefault(str(place), {})[str(name)] = positions[eligible[positions]]
     n_few = int((called & ~eligible).sum())
     return groups, f"{n_few:,} of {int(called.sum()):,} cells were left out for too few detected genes"

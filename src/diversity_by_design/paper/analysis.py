@@ -70,8 +70,9 @@ def script(
 ) -> None:
     """Run an analysis as a command-line program.
 
-    The data set is prepared if need be, the folder ``<output>/<data set>/<name>`` opened, and `analyse` called,
-    unless the folder is complete already.
+    The data set is prepared if need be, the folder ``<output>/<data set>/<name>`` (of each context, with
+    ``--context-key``: ``<output>/<data set>/<context>/<name>``) opened, and `analyse` called, unless the folder is
+    complete already.
 
     Parameters
     ----------
@@ -87,13 +88,13 @@ def script(
     """
 
     def main(data: Preparation, common: cli.Common, seed: cli.SeedOption = 0) -> None:
-        prepared = data.load()
-        others = reads(common.output / prepared.name)
-        folder = open_folder(name, prepared, common, seed, parameters or {}, others)
-        if folder is not None:
-            analyse(Run(prepared, folder, others, seed, common.workers))
-            folder.finish()
-            print(f"results: {folder.path}")
+        for prepared in data.load().by_context():
+            others = reads(common.output / prepared.name)
+            folder = open_folder(name, prepared, common, seed, parameters or {}, others)
+            if folder is not None:
+                analyse(Run(prepared, folder, others, seed, common.workers))
+                folder.finish()
+                print(f"results: {folder.path}")
 
     main.__doc__ = analyse.__doc__
     cli.script(main)

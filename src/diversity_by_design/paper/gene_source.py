@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diversity_by_design.datasets.prepare import LIBRARY_SIZE
-from diversity_by_design.datasets.reading import H5adFile
+from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.errors import InputError
 from diversity_by_design.simulator.config import SIGMA_L
 from diversity_by_design.simulator.estimation import ParameterEstimates, estimate, is_control_cell
@@ -72,7 +72,7 @@ def estimate_from_file(
     that exists, since they count genes that preparation left out. `perturbation`, `control`: the column of `obs` that
     labels cells, and the label of unperturbed ones. InputError: it lacks one of these, or is damaged.
     """
-    with H5adFile(Path(path)) as file:
+    with CellFile(Path(path)) as file:
         counts = file.matrix("layers/counts")
         if counts is None:
             raise InputError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
