@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diversity_by_design"
 # From the ground floor up; a module may import what stands before it, at the top of a file or within a function.
 ORDER = (
     *("errors", "lazy", "registry", "threads", "labels", "loss_names", "arrays", "report", "running", "cli"),
+    *("scales",),
     *("cells", "moments", "groups", "statistics", "significance", "halves", "degs", "truth", "metrics", "baselines"),
     *("predictions", "calibration", "paired", "scorecard", "scoring", "correlation", "simulator", "auditing"),
     *("audit_summary", "datasets", "graphs", "models", "gears", "paper"),

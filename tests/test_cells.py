@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.io import sparse_dataset
+from examples import make_expression
+from messages import naming
 from scipy import sparse
 
 from diversity_by_design import cells
 from diversity_by_design.cells import read_blocks
 from diversity_by_design.errors import InputError
+from diversity_by_design.statistics import PerturbationStatistics
 
 zarr = pytest.importorskip("zarr")
 
@@ -209,11 +212,61 @@ def test_values_of_another_scale(source, tmp_path):
         read(counts, "expression")
     with pytest.raises(InputError, match="X holds values that are not whole numbers"):
         read(make(source, logs, tmp_path / "logs"), "counts")
-    with pytest.raises(InputError, match=r"X has values up to 16.5.* not log-transformed"):
+    with pytest.raises(InputError, match=r"X has values up to 16.5, more than a log1p of normalised counts can reach"):
         read(make(source, logs * (16.5 / logs.max()), tmp_path / "large"), "expression")
     with pytest.raises(InputError, match=r"X has values up to 1.67772e\+07; no gene has so many counts"):
         read(make(source, COUNTS + 2**24, tmp_path / "many"), "counts")
     read(make(source, COUNTS * 0, tmp_path / "zeros"), "expression")
+
+
+DEEP = np.random.default_rng(1).poisson(np.random.default_rng(2).lognormal(1, 2, N_GENES), (N_CELLS, N_GENES))
+PER_MILLION = DEEP / DEEP.sum(axis=1, keepdims=True) * 1e6
+NORMALISE = "sc.pp.normalize_total(adata, target_sum=1e4), then sc.pp.log1p(adata)"
+BY_LN_2 = "adata.X = adata.X * np.log(2), since ln(1 + x) = log2(1 + x) * ln 2"
+# Values, what is said of them, and how they become expression.
+TOO_LARGE = {
+    "counts": (DEEP, "whole numbers", f": {NORMALISE}"),
+    "halves": (np.where(DEEP % 3, DEEP, DEEP / 2), "fractional counts", f": if these are counts, {NORMALISE}"),
+    "normalised": (PER_MILLION, "1,000,000 per cell, not logged", ": sc.pp.log1p(adata), once"),
+    "log2": (np.log2(1 + PER_MILLION), "log2(1 + x) of counts", f": {BY_LN_2}"),
+    "log1p": (np.log1p(PER_MILLION * 100), "ln(1 + x) of counts", f": undo the logarithm (np.expm1), then {NORMALISE}"),
+    "unclear": (np.log2(1 + PER_MILLION) * 1.1, "unclear", ""),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", TOO_LARGE)
+def test_advice_for_values_too_large_for_expression(kind, source, tmp_path):
+    values, said, advice = TOO_LARGE[kind]
+    if source.endswith(" csc") and kind != "counts":
+        # Read by gene, so that no cell is there as a whole.
+        said, advice = "unclear", ""
+    with pytest.raises(InputError, match=naming("X", said)) as raised:
+        read(make(source, values.astype(np.float64), tmp_path), "expression")
+    assert str(raised.value).endswith(f"expected log1p of counts normalised to 10,000 per cell{advice}")
+
+
+# Values, what is said of them, and whether rounding is advised.
+NO_COUNTS = {
+    "halves": (np.where(DEEP % 3, DEEP, DEEP / 2), "fractional counts", True),
+    "a half": (DEEP + 0.5 * (np.arange(DEEP.size) == 43 * N_GENES).reshape(DEEP.shape), "fractional counts", True),
+    "normalised": (PER_MILLION, "1,000,000 per cell, not logged", False),
+    "log1p": (np.log1p(DEEP), "ln(1 + x) of counts", False),
+    "unclear": (np.sqrt(PER_MILLION) / 50, "unclear", True),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", NO_COUNTS)
+def test_advice_for_values_that_are_no_counts(kind, source, tmp_path):
+    values, said, rounding = NO_COUNTS[kind]
+    for as_csr in (False, True):
+        if source.endswith(" csc") or ("csc" in source and as_csr):
+            said, rounding = "unclear", True
+        with pytest.raises(InputError, match=naming("X", "whole numbers", said)) as raised:
+            read(make(source, values, tmp_path), as_csr=as_csr)
+        assert ("--round" in str(raised.value)) == rounding
+        assert ("dbd inspect" in str(raised.value)) == ("unclear" in said or not rounding)
 
 
 def test_one_block_is_enough_to_see_that_there_are_no_counts():
@@ -287,3 +340,33 @@ class TestDamaged:
         chunk.write_bytes(chunk.read_bytes()[:20])
         with pytest.raises(InputError, match=r"x.zarr/X cannot be read"):
             read(matrix)
+
+
+class TestDask:
+    """Arrays of dask, which are computed block by block."""
+
+    @pytest.mark.parametrize("rows", [None, np.array([0, 3, 31, 49])])
+    @pytest.mark.parametrize("as_csr", [False, True])
+    @pytest.mark.parametrize("layout", ["dense", "csr", "csc"])
+    def test_same_values(self, layout, as_csr, rows, tmp_path):
+        lazily = pytest.importorskip("anndata.experimental").read_elem_lazy
+        adata = ad.AnnData(as_layout(COUNTS.astype(np.float32), layout))
+        adata.write_h5ad(tmp_path / "x.h5ad")
+        with h5py.File(tmp_path / "x.h5ad") as file:
+            chunks = {"dense": (11, N_GENES), "csr": (11, N_GENES), "csc": (N_CELLS, 7)}[layout]
+            matrix = lazily(file["X"], chunks=chunks)
+            assert not hasattr(matrix, "nnz") and matrix.npartitions > 1
+            expected = np.full(COUNTS.shape, np.nan)
+            expected[slice(None) if rows is None else rows] = COUNTS[slice(None) if rows is None else rows]
+            blocks = read(matrix, rows=rows, as_csr=as_csr)
+        assert len(blocks) >= 3
+        np.testing.assert_array_equal(assembled(blocks), expected)
+        for block in blocks:
+            assert_plain(block.values, as_csr)
+
+    def test_statistics(self):
+        array = pytest.importorskip("dask.array")
+        adata = make_expression()
+        expected = PerturbationStatistics.from_anndata(adata)
+        adata.X = array.from_array(adata.X.toarray(), chunks=(20, 15))
+        np.testing.assert_array_equal(PerturbationStatistics.from_anndata(adata).sum, expected.sum)

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.scales import Kind, Scale, likely_scale
 
 # Cells x genes of a block: 64 MiB of float32 where it is dense.
 BLOCK_VALUES = 2**24
@@ -23,6 +24,19 @@ LARGEST_COUNT = 2**24
 
 # Values looked at together when only a few may be needed.
 _PART = 2**16
+# Cells whose likely scale a message gives.
+_SAMPLE = 200
+_NORMALISE = "sc.pp.normalize_total(adata, target_sum=1e4), then sc.pp.log1p(adata)"
+# How values of each scale become expression; of others it is not known.
+_TO_EXPRESSION: dict[Kind, str] = {
+    "counts": _NORMALISE,
+    "fractional counts": f"if these are counts, {_NORMALISE}",
+    "normalised": "sc.pp.log1p(adata), once",
+    "log1p": f"undo the logarithm (np.expm1), then {_NORMALISE}",
+    "log2": "adata.X = adata.X * np.log(2), since ln(1 + x) = log2(1 + x) * ln 2",
+}
+_FIND_COUNTS = "look for raw counts in X, layers or raw (dbd inspect FILE shows them)"
+_ROUND = "corrected or estimated counts are rounded at preparation with --round (round=True)"
 
 Positions = npt.NDArray[np.intp]
 
@@ -55,20 +69,20 @@ def read_blocks(
 
     Of what is stored in a file, one block is held at a time; what is in memory is not copied if that can be avoided.
 
-    `matrix` (cells, genes) is an array or sparse matrix, an h5py or zarr array, or a sparse dataset of anndata;
+    `matrix` (cells, genes) is an array or sparse matrix, an h5py, zarr or dask array, or a sparse dataset of anndata;
     messages call it `where`, and its rows and columns by the names `cells` and `genes`. Values must be on the `scale`:
     log1p expression, or whole numbers up to 16,777,216. With `rows` (sorted positions) only these cells are read. With
     `as_csr` values are CSR without explicit zeros, and blocks are small even if the matrix is in memory; otherwise they
     are dense, CSR or CSC as the matrix is, and a matrix in memory is one block.
 
-    Raises InputError for values that are no real numbers, NaN, infinite or negative, or no counts, as soon as they are
-    met; after the last block, where the values cannot be log1p expression; and where a stored matrix is damaged.
+    Raises InputError for values that are no real numbers, NaN, infinite or negative, or not on the scale, as soon as
+    they are met; after the last block, where all expression is whole numbers; and where a stored matrix is damaged.
     """
     if matrix.dtype.kind not in "biuf":
         raise InputError(f"{where} holds values of type {matrix.dtype}; expected whole or floating-point numbers")
     largest, whole_numbers = 0.0, True
     for block in _blocks(matrix, where, rows, as_csr):
-        values = block.values.data if sparse.issparse(block.values) else block.values
+        values = _stored(block.values)
         if values.size:
             highest = float(values.max())
             # Stated positively: NaN is in no range.
@@ -76,11 +90,18 @@ def read_blocks(
                 raise _impossible_value(block, cells, genes, where)
             largest = max(largest, highest)
             whole_numbers = whole_numbers and _are_whole(values)
-        if scale == "counts":
-            _check_counts(largest, whole_numbers, where)
+            if scale == "expression" and highest > LARGEST_LOG1P:
+                raise _no_expression(block, len(genes), where)
+            if scale == "counts" and not whole_numbers:
+                raise _no_counts(block, len(genes), where)
+            if scale == "counts" and highest > LARGEST_COUNT:
+                raise InputError(f"{where} has values up to {highest:g}; no gene has so many counts in a cell")
         yield block
-    if scale == "expression":
-        _check_expression(largest, whole_numbers, where)
+    if scale == "expression" and largest > 0 and whole_numbers:
+        raise InputError(
+            f"{where} holds whole numbers only (up to {largest:g}), so these are raw counts; expected log1p of counts "
+            f"normalised to 10,000 per cell: {_NORMALISE}"
+        )
 
 
 @contextmanager
@@ -98,8 +119,8 @@ def readable(place: str) -> Iterator[None]:
 
 
 def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> Iterator[Block]:
-    # scipy says "csc" in `format`, and so do anndata's datasets.
-    by_gene = getattr(matrix, "format", None) == "csc"
+    # scipy says "csc" in `format`, and so do anndata's datasets; of a dask array, what it is made of.
+    by_gene = getattr(getattr(matrix, "_meta", matrix), "format", None) == "csc"
     if sparse.issparse(matrix):
         matrix = _native(matrix.asformat("csc" if by_gene else "csr"))
     length, across = matrix.shape[::-1] if by_gene else matrix.shape
@@ -129,7 +150,7 @@ def _place(matrix: Any, where: str) -> str:
 def _reader(matrix: Any, by_gene: bool) -> Callable[[slice], Any]:
     """Function that reads some rows of a matrix, or some columns of one that is CSC."""
     if not hasattr(matrix, "group"):
-        return lambda span: matrix[:, span] if by_gene else matrix[span]
+        return lambda span: _computed(matrix[:, span] if by_gene else matrix[span], by_gene)
     # anndata's sparse dataset. Its own slices refuse float16 and the other byte order, and trust damaged pointers.
     layout = sparse.csc_matrix if by_gene else sparse.csr_matrix
     length, across = matrix.shape[::-1] if by_gene else matrix.shape
@@ -151,6 +172,14 @@ def _reader(matrix: Any, by_gene: bool) -> Callable[[slice], Any]:
         return part
 
     return read
+
+
+def _computed(values: Any, by_gene: bool) -> Any:
+    """Values of a dask array, whose sparse parts may be of either layout; others as they are."""
+    if not hasattr(values, "compute"):
+        return values
+    values = values.compute()
+    return values.asformat("csc" if by_gene else "csr") if sparse.issparse(values) else values
 
 
 def _native(values: Any) -> Any:
@@ -197,15 +226,9 @@ def _are_whole(values: npt.NDArray) -> bool:
 
 def _impossible_value(block: Block, cells: pd.Index, genes: pd.Index, where: str) -> InputError:
     """Error that names the first cell and gene whose value is NaN, infinite or negative."""
-    matrix = block.values
-    values = matrix.data if sparse.issparse(matrix) else matrix
+    values = _stored(block.values)
     first = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
-    if sparse.issparse(matrix):
-        row, column = int(np.searchsorted(matrix.indptr, first, side="right")) - 1, int(matrix.indices[first])
-        if block.by_gene:
-            row, column = column, row
-    else:
-        row, column = divmod(first, matrix.shape[1])
+    row, column = _position(block.values, first)
     value = values.flat[first]
     return InputError(
         f"{where} holds values that are {'negative' if np.isfinite(value) else 'not finite'}: {value} for cell "
@@ -214,27 +237,57 @@ def _impossible_value(block: Block, cells: pd.Index, genes: pd.Index, where: str
     )
 
 
-def _check_expression(largest: float, whole_numbers: bool, where: str) -> None:
-    """Raise InputError unless the values can be log1p of normalised counts."""
-    if largest > 0 and whole_numbers:
-        raise InputError(
-            f"{where} holds whole numbers only (up to {largest:g}), so these are raw counts; expected "
-            "log1p of counts normalised to 10,000 per cell: sc.pp.normalize_total(adata, target_sum=1e4), "
-            "then sc.pp.log1p(adata)"
-        )
-    if largest > LARGEST_LOG1P:
-        raise InputError(
-            f"{where} has values up to {largest:g}, more than a log1p of normalised counts can reach "
-            f"({LARGEST_LOG1P:g}): it was not log-transformed; apply sc.pp.log1p(adata) once"
-        )
+def _no_expression(block: Block, n_genes: int, where: str) -> InputError:
+    """Error that says what values too large for expression are likely to be, and how they become it."""
+    values = _stored(block.values)
+    largest = int(values.argmax())
+    scale = _likely_scale(block, n_genes, largest)
+    advice = f": {_TO_EXPRESSION[scale.kind]}" if scale.kind in _TO_EXPRESSION else ""
+    return InputError(
+        f"{where} has values up to {values.flat[largest]:g}, more than a log1p of normalised counts can reach "
+        f"({LARGEST_LOG1P:g}); they are {_said(scale)}; expected log1p of counts normalised to 10,000 per "
+        f"cell{advice}"
+    )
 
 
-def _check_counts(largest: float, whole_numbers: bool, where: str) -> None:
-    """Raise InputError unless the values can be raw counts."""
-    if not whole_numbers:
-        raise InputError(
-            f"{where} holds values that are not whole numbers (up to {largest:g}), so it was normalised or "
-            "log-transformed already; expected raw counts (point to them, in X or in layers['counts'])"
-        )
-    if largest > LARGEST_COUNT:
-        raise InputError(f"{where} has values up to {largest:g}; no gene has so many counts in a cell")
+def _no_counts(block: Block, n_genes: int, where: str) -> InputError:
+    """Error that says what values that are not whole numbers are likely to be, and where counts may come from."""
+    values = _stored(block.values)
+    flat = values.ravel()
+    parts = ((start, flat[start : start + _PART]) for start in range(0, flat.size, _PART))
+    first = next(start + int((part != np.floor(part)).argmax()) for start, part in parts if not _are_whole(part))
+    scale = _likely_scale(block, n_genes, first)
+    advice = {"fractional counts": _ROUND, "unknown": f"{_FIND_COUNTS}; {_ROUND}"}
+    return InputError(
+        f"{where} holds values that are not whole numbers (up to {values.max():g}); they are {_said(scale)}; "
+        f"expected raw counts: {advice.get(scale.kind, _FIND_COUNTS)}"
+    )
+
+
+def _said(scale: Scale) -> str:
+    return scale.text if scale.kind == "unknown" else f"likely {scale.text}"
+
+
+def _likely_scale(block: Block, n_genes: int, number: int) -> Scale:
+    """The likely scale of some cells of a block, that of the stored value with a `number` among them."""
+    n_cells, n_present = block.values.shape
+    if n_present < n_genes:
+        if _are_whole(_stored(block.values)):
+            return Scale("counts", "counts (whole numbers)", None)
+        return Scale("unknown", "unclear (genes were read one after the other, so no cells can be compared)", None)
+    rows = np.linspace(0, n_cells - 1, min(n_cells, _SAMPLE)).astype(int)
+    return likely_scale(block.values[np.union1d(rows, _position(block.values, number)[0])])
+
+
+def _stored(matrix: Any) -> npt.NDArray:
+    return matrix.data if sparse.issparse(matrix) else matrix
+
+
+def _position(matrix: Any, number: int) -> tuple[int, int]:
+    """Row and column of the stored value with a number."""
+    if not sparse.issparse(matrix):
+        row, column = divmod(number, matrix.shape[1])
+        return row, column
+    major = int(np.searchsorted(matrix.indptr, number, side="right")) - 1
+    minor = int(matrix.indices[number])
+    return (minor, major) if matrix.format == "csc" else (major, minor)
