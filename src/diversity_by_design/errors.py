@@ -86,9 +86,26 @@ def control_label(labels: Iterable[object], control: str, key: str) -> None:
     """Raise InputError unless `control` is among `labels`, the values of ``obs[key]``."""
     present = sorted({str(label) for label in labels})
     if control not in present:
+        near = similar(control, present)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
         raise InputError(
-            f"control label {control!r} does not occur in obs[{key!r}]; its labels are: {listed(present, 30)}"
+            f"control label {control!r} does not occur in obs[{key!r}]{hint}; its labels are: {listed(present, 30)}"
         )
+
+
+def similar(label: str, labels: Iterable[str]) -> list[str]:
+    """Labels that differ from one in case, in spaces at the ends or in a final ``.0`` only.
+
+    Examples
+    --------
+    >>> similar("non-targeting", ["KLF1", "Non-Targeting ", "non"])
+    ['Non-Targeting ']
+    """
+
+    def form(text: str) -> str:
+        return text.strip().removesuffix(".0").casefold()
+
+    return [other for other in labels if form(other) == form(label)]
 
 
 def enough_perturbations(labels: Sequence[object] | pd.Index, where: str) -> None:

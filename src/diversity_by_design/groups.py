@@ -14,7 +14,7 @@ from diversity_by_design import errors
 from diversity_by_design.arrays import FloatArray
 from diversity_by_design.cells import read_blocks
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import canonical
+from diversity_by_design.labels import canonical, label_among, label_text
 from diversity_by_design.threads import checked_workers
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Partition:
 class LabelledCells:
     """Expression of cells wherever it is stored, and the context and perturbation of each."""
 
-    matrix: Any  # (cells, genes): array, sparse matrix, h5py.Dataset or sparse dataset of anndata
+    matrix: Any  # (cells, genes): array, sparse matrix, h5py.Dataset, dask array or sparse dataset of anndata
     genes: pd.Index
     cells: pd.Index
     codes: npt.NDArray[np.intp]  # (cells,): each cell's group, -1 for a cell without a label
@@ -64,8 +64,8 @@ class LabelledCells:
                 f"expected an AnnData, not a {type(adata).__name__}; read a file with anndata.read_h5ad, and use "
                 "from_matrix for a matrix and its labels"
             )
-        control = None if control is None else str(control)
         labels = perturbation_labels(adata, perturbation, control)
+        control = None if control is None else label_among(control, adata.obs[perturbation].unique())
         matrix = expression_matrix(adata, layer)
         where = "X" if layer is None else f"layers[{layer!r}]"
         contexts = None
@@ -73,7 +73,7 @@ class LabelledCells:
             keys = [context] if isinstance(context, str) else list(context)
             if not keys:
                 raise InputError("context names no column of obs; leave it out, to have none")
-            columns = [errors.obs_column(adata.obs, key).astype(str) for key in keys]
+            columns = [errors.obs_column(adata.obs, key).astype("category").map(label_text) for key in keys]
             contexts = pd.Series([" | ".join(values) for values in zip(*columns, strict=True)])
         cells = cls.from_matrix(
             matrix, labels, adata.var_names, control, cells=adata.obs_names, contexts=contexts, where=where
@@ -99,7 +99,8 @@ class LabelledCells:
         """See `PerturbationStatistics.from_matrix`; `contexts` (cells,) are all "" by default."""
         genes = pd.Index(genes)
         errors.unique_names(genes, "gene", where)
-        control = None if control is None else str(control)
+        labels = pd.Categorical(labels)
+        control = None if control is None else label_among(control, labels.categories)
         groups, codes = _groups(labels, contexts, control)
         if not isinstance(getattr(matrix, "dtype", None), np.dtype):
             raise InputError(
@@ -156,8 +157,9 @@ def perturbation_labels(adata: AnnData, perturbation: str, control: str | None) 
     """Each cell's perturbation in canonical form, checked as `PerturbationStatistics.from_anndata` says."""
     labels = errors.obs_column(adata.obs, perturbation).astype("category").cat.remove_unused_categories()
     # Text is made of each label, not of each cell's: a large file has millions of cells.
-    present = [str(name) for name in labels.cat.categories]
+    present = [label_text(name) for name in labels.cat.categories]
     if control is not None:
+        control = label_among(control, labels.cat.categories)
         errors.control_label(present, control, perturbation)
     forms = pd.Categorical([canonical(label, control) for label in present])
     errors.enough_perturbations(sorted(set(forms.categories) - {control}), f"obs[{perturbation!r}]")
@@ -205,7 +207,7 @@ def _groups(labels: Any, contexts: Any, control: str | None) -> tuple[pd.DataFra
 def _coded(values: Any, form: Callable[[str], str]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]:
     """Distinct values in a form, sorted, and the number of each value's form; -1 for a missing one."""
     category = pd.Categorical(values).remove_unused_categories()
-    forms = np.array([form(str(name)) for name in category.categories], dtype=object)
+    forms = np.array([form(label_text(name)) for name in category.categories], dtype=object)
     names, numbers = np.unique(forms, return_inverse=True) if len(forms) else (forms, np.zeros(0, np.intp))
     # A missing value has the code -1, which takes the last of these.
     return names, np.append(numbers.reshape(-1), -1)[category.codes]

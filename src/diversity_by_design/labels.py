@@ -45,6 +45,33 @@ def canonical(label: str, control: str | None = CONTROL) -> str:
     return JOINER.join(kept) if kept else control or CONTROL
 
 
+def label_text(label: object) -> str:
+    """A label as text: a number that is whole without ``.0``, a text as it is.
+
+    Examples
+    --------
+    >>> label_text(3368.0), label_text(0.5), label_text("3368.0")
+    ('3368', '0.5', '3368.0')
+    """
+    if isinstance(label, float | np.floating) and label.is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def label_among(given: object, labels: Iterable[object]) -> str:
+    """Text of the label that a user means; where labels are numbers, 3, 3.0, "3" and "3.0" mean the same.
+
+    Examples
+    --------
+    >>> label_among("3.0", [1, 3]), label_among(3.0, ["3.0", "4"]), label_among("3.0", ["3", "4"])
+    ('3', '3.0', '3.0')
+    """
+    labels = list(labels)
+    texts = {f"{label_text(label)}.0": label_text(label) for label in labels if not isinstance(label, str)}
+    texts |= {label_text(label): label_text(label) for label in labels}
+    return next((texts[text] for text in (str(given), label_text(given)) if text in texts), label_text(given))
+
+
 def is_combination(labels: Iterable[str]) -> npt.NDArray[np.bool_]:
     """Whether each label names more than one perturbation (labels,).
 
@@ -73,7 +100,7 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
         raise InputError(f"{where}: {nested[0]!r} is no label; each must be a text, such as A or A+B")
     if any(pd.isna(label) for label in given):
         raise InputError(f"{where}: {sum(map(bool, map(pd.isna, given)))} of {len(given)} labels are missing (NaN)")
-    names = pd.Index([canonical(str(label), control) for label in given], dtype=object)
+    names = pd.Index([canonical(label_text(label), control) for label in given], dtype=object)
     unique_names(names, "perturbation", where)
     return names
 

@@ -25,6 +25,7 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import label_among, label_text
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
 from diversity_by_design.threads import map_threads
 
@@ -271,6 +272,8 @@ def _library(sizes: Floats, is_control: npt.NDArray[np.bool_]) -> pd.DataFrame:
 
 def is_control_cell(obs: pd.DataFrame, perturbation: str, control: str) -> npt.NDArray[np.bool_]:
     """Whether each cell is a control cell; InputError where there is no such column or label."""
-    labels = errors.obs_column(obs, perturbation).astype(str)
-    errors.control_label(labels.unique(), control, perturbation)
-    return (labels == control).to_numpy()
+    labels = errors.obs_column(obs, perturbation)
+    control = label_among(control, labels.unique())
+    texts = labels.map(label_text)
+    errors.control_label(texts.unique(), control, perturbation)
+    return (texts == control).to_numpy()
