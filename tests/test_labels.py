@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from messages import naming
 
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import canonical, checked_labels, is_combination, label_index, parts
+from diversity_by_design.labels import (
+    canonical,
+    checked_labels,
+    is_combination,
+    label_among,
+    label_index,
+    label_text,
+    parts,
+)
 
 GENES = st.sampled_from(["A", "B", "HLA-A", "AA", "b", "ctrl", "control", "NT"])
 
@@ -68,7 +76,46 @@ def test_labels_in_any_form(labels):
 def test_a_text_is_one_label_and_numbers_become_text():
     assert label_index("AB", "train").tolist() == ["AB"]
     assert label_index([12, "x"], "train").tolist() == ["12", "x"]
+    assert label_index(pd.Index([3368.0, 0.5]), "train").tolist() == ["3368", "0.5"]
+    assert label_index(pd.Series([1, 2], dtype="Int64"), "train").tolist() == ["1", "2"]
     assert label_index([], "train").tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("3368.0", "3368.0"),
+        (" A ", " A "),
+        (3368, "3368"),
+        (3368.0, "3368"),
+        (np.float32(-1), "-1"),
+        (-0.0, "0"),
+        (1e16, "10000000000000000"),
+        (0.5, "0.5"),
+        (np.float32(0.1), "0.1"),
+        (np.inf, "inf"),
+        (True, "True"),
+        (np.False_, "False"),
+    ],
+)
+def test_text_of_a_label(label, text):
+    assert label_text(label) == text
+
+
+@pytest.mark.parametrize("given", [3, 3.0, "3", "3.0", np.int8(3), np.float16(3)])
+def test_a_number_is_found_among_numbers(given):
+    for labels in ([1, 3], [1.0, 3.0], pd.array([3, 4], dtype="Int64"), pd.Categorical([3.0]), ["A", 3.0]):
+        assert label_among(given, labels) == "3"
+
+
+def test_a_label_is_found_among_texts():
+    assert label_among("3.0", ["3", "4"]) == "3.0"
+    assert label_among("3.0", ["3", "3.0"]) == "3.0"
+    assert label_among(3.0, ["3", "3.0"]) == "3.0"
+    assert label_among(3.0, ["3", "4"]) == "3"
+    assert label_among(3, ["4"]) == "3"
+    assert label_among(False, [True, False]) == "False"
+    assert label_among(0, [True, False]) == "0"
 
 
 @pytest.mark.parametrize(

@@ -227,12 +227,65 @@ def test_labels_are_canonical(expression):
     np.testing.assert_array_equal(stats.sum, expected.sum)
 
 
-def test_control_may_be_a_number(expression):
-    numbers = {label: number for number, label in enumerate(["control", *sorted(set(expression.obs["condition"]))])}
-    expression.obs["number"] = expression.obs["condition"].astype(str).map(numbers | {"control": 0}).astype(int)
-    stats = PerturbationStatistics.from_anndata(expression, "number", 0)
-    assert stats.control == "0"
-    np.testing.assert_array_equal(stats.control_sum, PerturbationStatistics.from_anndata(expression).control_sum)
+NUMBERS = {"control": 3368, "P0": 10, "P0+P1": 20, "P1": 30, "P2": 40, "P3": 50, "P4": 60}
+NUMBER_COLUMNS = {
+    "int": lambda numbers: numbers.astype(int),
+    "float": lambda numbers: numbers.astype(float),
+    "nullable int": lambda numbers: numbers.astype("Int64"),
+    "nullable float": lambda numbers: numbers.astype("Float64"),
+    "objects": lambda numbers: numbers.astype(object),
+    "categories of int": lambda numbers: numbers.astype("category"),
+    "categories of float": lambda numbers: numbers.astype(float).astype("category"),
+    "categories of nullable int": lambda numbers: numbers.astype("Int64").astype("category"),
+}
+
+
+@pytest.mark.parametrize("control", [3368, 3368.0, "3368", "3368.0", np.int64(3368), np.float32(3368)])
+@pytest.mark.parametrize("to", NUMBER_COLUMNS.values(), ids=NUMBER_COLUMNS)
+def test_labels_may_be_numbers(to, control, expression):
+    expected = PerturbationStatistics.from_anndata(expression)
+    expression.obs["number"] = to(expression.obs["condition"].astype(str).map(NUMBERS))
+    stats = PerturbationStatistics.from_anndata(expression, "number", control)
+    assert stats.labels.tolist() == ["10", "20", "30", "40", "50", "60"] and stats.control == "3368"
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(stats, name), getattr(expected, name))
+    for labels in (["60", "10"], [60, 10], [60.0, 10.0]):
+        assert stats.select(labels).labels.tolist() == ["60", "10"]
+    of_matrix = PerturbationStatistics.from_matrix(
+        expression.X, expression.obs["number"], expression.var_names, control=control
+    )
+    assert_same(of_matrix, stats)
+
+
+def test_labels_may_be_fractions_or_truth_values(expression):
+    expression.obs["dose"] = expression.obs["condition"].astype(str).map(NUMBERS) / 20
+    stats = PerturbationStatistics.from_anndata(expression, "dose", 168.4)
+    assert stats.labels.tolist() == ["0.5", "1", "1.5", "2", "2.5", "3"] and stats.control == "168.4"
+    for dtype in (bool, "boolean", "category"):
+        expression.obs["perturbed"] = (expression.obs["condition"] != "control").astype(dtype)
+        stats = PerturbationStatistics.from_anndata(expression, "perturbed", None)
+        assert stats.labels.tolist() == ["False", "True"]
+        stats = PerturbationStatistics.from_matrix(
+            expression.X, expression.obs["perturbed"], expression.var_names, control=False
+        )
+        assert (stats.labels.tolist(), stats.control, stats.n_control) == (["True"], "False", 30)
+
+
+def test_labels_that_are_text_stay_as_they_are(expression):
+    expression.obs["text"] = expression.obs["condition"].astype(str).map(NUMBERS).astype(float).astype(str)
+    for control in ("3368.0", 3368.0):
+        stats = PerturbationStatistics.from_anndata(expression, "text", control)
+        assert stats.labels[0] == "10.0" and stats.control == "3368.0"
+    for control in ("3368", 3368):
+        with pytest.raises(InputError, match=r"'3368' does not occur .*did you mean '3368.0'\?"):
+            PerturbationStatistics.from_anndata(expression, "text", control)
+
+
+def test_contexts_may_be_numbers(expression):
+    hours = np.where(np.arange(expression.n_obs) % 2, 24, 6)
+    for to in (int, float, "Int64", "category"):
+        expression.obs["hours"] = pd.Series(hours, expression.obs_names).astype(to)
+        assert list(PerturbationStatistics.by_context(expression, "hours")) == ["24", "6"]
 
 
 class TestBadInput:
@@ -243,6 +296,8 @@ class TestBadInput:
     def test_no_such_control(self, expression):
         with pytest.raises(InputError, match=naming("non-targeting", "P0", "P0+P1", "condition")):
             PerturbationStatistics.from_anndata(expression, control="non-targeting")
+        with pytest.raises(InputError, match="did you mean 'control'"):
+            PerturbationStatistics.from_anndata(expression, control="Control ")
 
     def test_no_such_layer(self, expression):
         with pytest.raises(InputError, match=naming("log1p", "none")):

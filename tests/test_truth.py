@@ -332,6 +332,20 @@ class TestLeaks:
         assert other.labels.tolist() == [label for label in truth.statistics.labels if label not in labels]
         assert "P2" not in Truth(truth.statistics, train="P2").labels
 
+    def test_labels_may_be_numbers(self, cells):
+        adata = cells.copy()
+        numbers = {label: number for number, label in enumerate(["control", *TRAIN, *TESTED])}
+        adata.obs["number"] = cells.obs["condition"].astype(str).map(numbers).astype(float)
+        expected = Truth.from_anndata(cells, train=TRAIN, halvings=1)
+        for control in (0, "0", 0.0):
+            truth = Truth.from_anndata(adata, "number", control, train=[1, 2.0, "3", 4], halvings=1)
+            assert truth.train.tolist() == ["1", "2", "3", "4"] and truth.labels.tolist() == list("56789")
+            order = [str(numbers[label]) for label in expected.labels]
+            np.testing.assert_array_equal(
+                truth.statistics.select(order).mean, expected.statistics.select(expected.labels).mean
+            )
+            assert Truth(truth.statistics, train=pd.Index([1.0, 2.0])).train.tolist() == ["1", "2"]
+
     def test_a_scored_training_perturbation_is_left_out_of_its_own_rest(self, cells):
         changed = cells.copy()
         values = cells.X.toarray()

@@ -39,7 +39,7 @@ class Partition:
 class LabelledCells:
     """Expression of cells wherever it is stored, and the context and perturbation of each."""
 
-    matrix: Any  # (cells, genes): array, sparse matrix, h5py.Dataset or sparse dataset of anndata
+    matrix: Any  # (cells, genes): array, sparse matrix, h5py.Dataset, dask array or sparse dataset of anndata
     genes: pd.Index
     cells: pd.Index
     codes: npt.NDArray[np.intp]  # (cells,): each cell's group, -1 for a cell without a label

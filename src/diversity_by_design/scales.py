@@ -21,8 +21,8 @@ FEWEST_CELLS = 3
 _CLEARLY = 10
 # No cell of counts or normalised counts sums to more.
 _LARGEST_TOTAL = 1e9
-# log2 of a billion is 29.9: what exceeds this is no logarithm.
-_LARGEST_LOGARITHM = 30.0
+# What exceeds this is no logarithm.
+_LARGEST_LOGARITHM = float(np.log2(_LARGEST_TOTAL))
 # Cells in which values are compared with the smallest one.
 _COMPARED = 50
 # A multiple known less well than this tells nothing; so many different ones are more than chance.
@@ -207,7 +207,7 @@ def _normalised(form: _Form, sums: Values, total: float) -> Scale:
 
 
 def _by_whole_numbers(data: Values, starts: npt.NDArray[np.intp]) -> Scale | None:
-    """Fractional counts, if most values are near to whole numbers, or some are too large for a logarithm."""
+    """Fractional counts, if many values are near to whole numbers, or some are too large for a logarithm."""
     larger = data[data >= _SMALL]
     near = float((abs(larger - np.rint(larger)) <= _NEAR).mean()) if len(larger) else 0.0
     if near < _MANY and data.max() <= _LARGEST_LOGARITHM:

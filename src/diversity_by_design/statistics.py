@@ -102,12 +102,14 @@ class PerturbationStatistics:
         Parameters
         ----------
         adata : AnnData
-            log1p expression in `X`: dense, CSR or CSC, in memory or backed by a file. A
+            log1p expression in `X`: dense, CSR or CSC, in memory, backed by a file, or a dask array. A
             backed `X` is read block by block; memory does not grow with the number of cells.
         perturbation : str
             Column of `obs` with each cell's perturbation. Labels take their canonical form: B+A is A+B, A+ctrl is A.
-        control : str or None
-            Label of control cells there; None if the data have none.
+            Numbers become text, whole ones without ".0".
+        control : str, number or None
+            Label of control cells there; None if the data have none. Of labels that are numbers, 3, 3.0, "3" and "3.0"
+            are the same.
         layer : str, optional
             Read this layer instead of `X`.
         workers : int, optional
@@ -171,7 +173,7 @@ class PerturbationStatistics:
 
         Parameters
         ----------
-        matrix : array, sparse matrix, h5py.Dataset or anndata sparse dataset (cells, genes)
+        matrix : array, sparse matrix, h5py.Dataset, dask array or anndata sparse dataset (cells, genes)
         labels : (cells,)
             Each cell's perturbation; a cell whose label is missing (None or NaN) is left out.
         genes : (genes,)

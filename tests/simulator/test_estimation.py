@@ -16,7 +16,7 @@ from scipy import optimize, sparse, stats
 from diversity_by_design.errors import InputError
 from diversity_by_design.paper.gene_source import estimate_from_file
 from diversity_by_design.simulator.count_histograms import GROUPS, count_histograms
-from diversity_by_design.simulator.estimation import estimate
+from diversity_by_design.simulator.estimation import estimate, is_control_cell
 
 
 def names(n: int) -> pd.Index:
@@ -328,3 +328,12 @@ def test_inputs_that_do_not_fit_each_other_are_refused():
         estimate(counts, is_control, names(2), np.ones(5))
     with pytest.raises(InputError, match=naming("library_sizes")):
         estimate(counts, is_control, names(2), np.array([1, 1, 1, 1, 1, -1]))
+
+
+@pytest.mark.parametrize("to", [int, float, "Int64", "category", str])
+def test_control_cells_of_labels_that_are_numbers(to):
+    obs = pd.DataFrame({"guide": pd.Series([3368, 7, 3368, 8]).astype(to)})
+    for control in (3368, "3368"):
+        assert is_control_cell(obs, "guide", control).tolist() == [True, False, True, False]
+    with pytest.raises(InputError, match=naming("guide", "9", "3368")):
+        is_control_cell(obs, "guide", 9)

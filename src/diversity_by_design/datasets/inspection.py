@@ -282,7 +282,10 @@ def _control_options(facts: LabelFacts, to_choose: list[str]) -> list[str]:
         return ["--control-label", "LABEL"]
     names = list(facts.control)
     first, last = min(names), max(names)
-    pattern = first[: next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))] + "*"
+    pattern = (
+        first[: next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))]
+        + "*"
+    )
     if len(names) > 3 and len(pattern) > 2 and {n for n in facts.labels if n.startswith(pattern[:-1])} == set(names):
         names = [pattern]
     if len(facts.control) > 1:

@@ -198,7 +198,7 @@ def _what_was_joined(obs: pd.DataFrame, cells: pd.DataFrame, settings: Preparati
         for name in names if what == "contexts" else ():
             lacking = sorted(set(label_counts(obs[name])) - set(label_counts(obs.loc[control, name])))
             if lacking:
-                yield f"no control cells in {errors.listed(lacking)} of obs[{name!r}]; those of the others serve for all"
+                yield f"no control cells in {errors.listed(lacking)} of obs[{name!r}]; those of others serve for all"
 
 
 def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
