@@ -8,6 +8,7 @@ analysis 5 compares, into <output>/<dataset>/4_train_gears/.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -141,7 +142,7 @@ def main(
     seed: cli.SeedOption = 0,
 ) -> None:
     """Train GEARS with each loss on both halves of a split, and predict what each model has not seen."""
-    from diversity_by_design.models.devices import available_devices, claim
+    from diversity_by_design.models.devices import available_devices
     from diversity_by_design.models.gears.options import GEARSOptions
     from diversity_by_design.models.loss_choice import LossChoice
 
@@ -153,11 +154,37 @@ def main(
     # The workers of a cluster see to their own GPUs.
     devices = available_devices(place.device) if place.scheduler is None else []
 
+    from diversity_by_design.models import MODELS
+
+    MODELS["gears"].require_packages()
+    failed = [
+        f"{part.name}: {name}"
+        for part in data.load().by_context()
+        for name in train(part, names, options, devices, common, place, design, seed)
+    ]
+    if failed:
+        print(f"failed: {listed(failed)}; the same command tries these again", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def train(
+    prepared: PreparedDataset,
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    devices: Sequence[str],
+    common: cli.Common,
+    place: cli.Place,
+    design: Design,
+    seed: int,
+) -> list[str]:
+    """Train on a data set, or on one context of it, with the losses `names`; the names of jobs that failed."""
     from diversity_by_design.datasets.expression import read_expression
     from diversity_by_design.graphs.coexpression import coexpression_graph
     from diversity_by_design.graphs.sources import perturbation_graph
+    from diversity_by_design.labels import parts
     from diversity_by_design.models import MODELS
     from diversity_by_design.models import jobs as training_jobs
+    from diversity_by_design.models.devices import claim
     from diversity_by_design.models.splits import make_splits, read_halves
     from diversity_by_design.paper.writers import training as writers
     from diversity_by_design.running.checksum import sha256
@@ -165,14 +192,13 @@ def main(
     from diversity_by_design.running.records import code_hash
     from diversity_by_design.statistics import PerturbationStatistics
 
-    MODELS["gears"].require_packages()
-    prepared = data.load()
+    gears = MODELS["gears"]
     edges = design.graph or default_graph(prepared)
     cells = read_expression(prepared.path)
     statistics = PerturbationStatistics.from_anndata(cells, workers=common.workers)
     ontology = perturbation_graph(edges, statistics)
     splits = (
-        make_splits(str(design.task), statistics.labels, seed, covered=ontology.nodes)
+        make_splits(str(design.task), statistics.labels, seed, covered=ontology.nodes, together=gears.together)
         if design.split is None
         else read_halves(design.split, statistics.labels, ontology.nodes)
     )
@@ -188,7 +214,10 @@ def main(
     }
     folder = open_folder(NAME, prepared, common, seed, parameters)
     if folder is None:
-        return
+        return []
+    larger = [label for label in statistics.labels if len(parts(label)) > gears.together]
+    if larger:
+        print(f"{gears.label} takes {gears.together} genes together; left out: {listed(larger)}")
     writers.write_split(folder, splits, ontology, edges)
     with claim(place.device if place.scheduler is None else "cpu") as here:
         used = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
@@ -206,7 +235,7 @@ def main(
         tensorboard=design.tensorboard,
         code=code_hash(Path(training_jobs.__file__)),
     )
-    numbers, gears = range(seed, seed + design.seeds), MODELS["gears"]
+    numbers = range(seed, seed + design.seeds)
     jobs = [training_jobs.Job(gears, name, half, number) for number in numbers for name in names for half in (0, 1)]
     if common.force:
         for job in jobs:
@@ -223,11 +252,10 @@ def main(
             bar.update()
     writers.write_training(folder, jobs, outcomes, setting)
     failed = [job.name for job in jobs if outcomes[job].error]
-    if failed:
-        print(f"failed: {listed(failed)}; the same command tries these again", file=sys.stderr)
-        raise SystemExit(1)
-    folder.finish()
-    print(f"results: {folder.path}")
+    if not failed:
+        folder.finish()
+        print(f"results: {folder.path}")
+    return failed
 
 
 def default_graph(prepared: PreparedDataset) -> Path:

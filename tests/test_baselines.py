@@ -6,7 +6,7 @@ import pytest
 from examples import make_expression
 from messages import naming
 
-from diversity_by_design import PerturbationStatistics, Truth, baselines
+from diversity_by_design import PerturbationStatistics, Truth, baselines, score
 from diversity_by_design.baselines import BASELINES, Predictor, dial, dial_alpha, top_degs_right
 from diversity_by_design.errors import InputError
 from diversity_by_design.truth import Target
@@ -60,6 +60,23 @@ def test_additive_of_statistics(expression):
     expected = stats.mean[stats.labels.get_loc("P0")] + stats.mean[stats.labels.get_loc("P1")] - stats.control_mean
     np.testing.assert_allclose(prediction[combination][0], expected)
     assert np.isnan(prediction[~combination]).all()
+
+
+def test_a_combination_of_three_is_scored_and_predicted_by_adding_three_effects(expression):
+    third = np.flatnonzero(expression.obs["condition"] == "P3")[:8]
+    expression.obs["condition"] = expression.obs["condition"].astype(object)
+    expression.obs.iloc[third, 0] = "P2+P0+P1"
+    stats = PerturbationStatistics.from_anndata(expression)
+    mean = pd.DataFrame(stats.mean, stats.labels)
+    expected = mean.loc[["P0", "P1", "P2"]].sum() - 2 * stats.control_mean
+    position = stats.labels.get_loc("P0+P1+P2")
+    np.testing.assert_allclose(baselines.additive(stats)[position], expected)
+    for mode in ("paper", "calibrated"):
+        table = score(
+            Truth.from_anndata(expression, mode=mode), metrics=["mse", "weighted_r2_delta"], resamples=10
+        ).table
+        of_three = table[(table["perturbation"] == "P0+P1+P2") & (table["predictor"] == "additive")]
+        assert len(of_three) == 2 and of_three["value"].notna().all()
 
 
 @pytest.mark.parametrize("train", [["P0", "P2"], ["P2", "P3"]])

@@ -17,6 +17,7 @@ from diversity_by_design.running.results import ResultFolder
 
 NAME = "2_real_data_sweeps"
 DATASET = SimpleNamespace(name="demo", path=Path("demo.h5ad"), checksum="sha256:0123", report=None)
+DATASET.by_context = lambda: [DATASET]
 
 
 @pytest.fixture
@@ -65,6 +66,15 @@ def test_a_file_of_another_analysis_that_changes_makes_the_analysis_again(analys
     record = json.loads((tmp_path / "demo" / NAME / "run.json").read_text())
     assert list(record["reads"]) == ["1_first/r.csv"]
     assert (tmp_path / "demo" / NAME / "copy.csv").read_text().split() == ["row", "0.6"]
+
+
+def test_each_context_has_results_of_its_own(analyse, tmp_path, monkeypatch):
+    parts = [SimpleNamespace(**{**vars(DATASET), "name": f"demo/{context}"}) for context in ("K562", "RPE1")]
+    monkeypatch.setattr(datasets, "load", lambda dataset, **options: SimpleNamespace(by_context=lambda: parts))
+    assert analyse() == [0, 0]
+    for context in ("K562", "RPE1"):
+        record = json.loads((tmp_path / "demo" / context / NAME / "run.json").read_text())
+        assert record["complete"] and record["input"]["name"] == f"demo/{context}"
 
 
 def test_the_seed_of_an_analysis_is_not_that_of_the_preparation(analyse):

@@ -193,7 +193,10 @@ class Model:
         training = set(split.labels("train"))
         many = sorted(label for label in asked | training if len(parts(label)) > self.together)
         if many:
-            return f"{self.label} is for at most {self.together} gene(s) perturbed together, not {listed(many, 5)}"
+            return (
+                f"{self.label} is for at most {self.together} gene(s) perturbed together, not {listed(many, 5)}; leave "
+                f"these out (make_splits(..., together={self.together}))"
+            )
         if self.unseen is True or (self.unseen and options.get(self.unseen) is not None):
             return None
         genes, seen = ({gene for label in labels for gene in parts(label)} for labels in (asked, training))

@@ -40,7 +40,7 @@ class Split:
     Raises
     ------
     InputError
-        A label is no perturbation of one or two genes or occurs twice (also as A+B and B+A), a role, task, half or seed
+        A label is no perturbation or occurs twice (also as A+B and B+A), a role, task, half or seed
         is not among those possible, nothing is left for training, validation or test, or a tested perturbation leaks:
         in the task "combinations" only combinations may be tested, in the task "unseen" no gene of a tested
         perturbation may be in one for training or validation.
@@ -81,7 +81,7 @@ class Split:
 
 
 def make_splits(
-    task: str, labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None
+    task: str, labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None, together: int | None = None
 ) -> tuple[Split, Split]:
     """Train on half of what a task tests, and test the other half; then swap the halves.
 
@@ -103,6 +103,9 @@ def make_splits(
     covered : strings, optional
         Genes whose perturbation can be predicted, such as the nodes of the gene-ontology graph, or perturbations of
         them (default: all). Perturbations of other genes have the role "not_covered".
+    together : int, optional
+        Most genes that the model takes together (2 for GEARS; default: any number). Combinations of more have the role
+        "left_out" in both splits.
 
     Returns
     -------
@@ -128,7 +131,8 @@ def make_splits(
     _check_seed(seed)
     names = checked_labels(labels, "perturbations")
     genes = _genes(names if covered is None else covered)
-    usable = [label for label in names if genes.issuperset(parts(label))]
+    covered_labels = [label for label in names if genes.issuperset(parts(label))]
+    usable = [label for label in covered_labels if together is None or len(parts(label)) <= together]
     if task == "auto":
         task = "combinations" if is_combination(usable).sum() >= _FEWEST else "unseen"
     combined = task == "combinations"
@@ -141,7 +145,8 @@ def make_splits(
             f"before coverage, of {len(names)} perturbations)"
             + ("; use the task 'unseen', which tests single perturbations" if combined else "")
         )
-    others = dict.fromkeys(names, "not_covered") | dict.fromkeys(usable, "train" if combined else "left_out")
+    others = dict.fromkeys(names, "not_covered") | dict.fromkeys(covered_labels, "left_out")
+    others |= dict.fromkeys(usable, "train" if combined else "left_out")
     generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
     shuffled = [tested[position] for position in generator.permutation(len(tested))]
     middle = (len(shuffled) + 1) // 2

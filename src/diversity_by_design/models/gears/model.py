@@ -31,6 +31,8 @@ from diversity_by_design.models.gears.propagation import Propagation, convolve
 # Part of the position embeddings in a gene's embedding.
 POSITION_SHARE = 0.2
 NO_GENE = -1
+# Genes that a perturbation is of, at most.
+TOGETHER = 2
 # Rows of genes and perturbations that are predicted together.
 _ROWS_PREDICTED = 2**16
 
@@ -172,7 +174,12 @@ class GEARS(nn.Module):
             A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
         """
         names = [canonical(label, control) for label in labels]
-        checked_labels({name for name in names if name != control}, "perturbations")
+        many = [name for name in checked_labels({*names} - {control}, "perturbations") if len(parts(name)) > TOGETHER]
+        if many:
+            raise InputError(
+                f"perturbations: {len(many)} combination(s) of more than two genes: {listed(many)}; GEARS is defined "
+                "for one or two, so leave these out (make_splits(..., together=2))"
+            )
         perturbed = [() if name == control else parts(name) for name in names]
         unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
         if unknown:
@@ -181,7 +188,7 @@ class GEARS(nn.Module):
                 f"({listed(self.perturbable, 5)}); leave perturbations of these out (make_splits(..., "
                 "covered=graph.nodes)), or train with a graph that has them"
             )
-        index = np.full((len(perturbed), 2), NO_GENE)
+        index = np.full((len(perturbed), TOGETHER), NO_GENE)
         for row, genes in zip(index, perturbed, strict=True):
             row[: len(genes)] = self.perturbable.get_indexer(pd.Index(genes))
         # Genes of a combination are in the order of the graph, whatever that of its label.

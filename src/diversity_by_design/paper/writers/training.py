@@ -43,7 +43,7 @@ def write_split(folder: ResultFolder, splits: Sequence[Split], ontology: Graph, 
     )
     for role, why in (
         ("not_covered", "a perturbed gene is not in the graph"),
-        ("left_out", "not part of this task"),
+        ("left_out", "not part of this task, or of more genes than the model takes together"),
     ):
         labels = splits[0].labels(role)
         if len(labels):
