@@ -260,16 +260,12 @@ def train(
 
 def default_graph(prepared: PreparedDataset) -> Path:
     """File of which the perturbed genes' graph is made, where none is given."""
-    from diversity_by_design.datasets.gene_ontology import graph_source
+    from diversity_by_design.datasets.gene_ontology import NO_GRAPH, graph_source
     from diversity_by_design.running.project import data_dir
 
     path = graph_source(data_dir(), prepared.name, prepared.report.seed)
     if path is None:
-        raise InputError(
-            "there are no annotations from which to make the graph of the perturbed genes: run "
-            "`uv run data/gene_ontology/get_data.py`, or give a table of annotations (symbol, go_id) or edges (source, "
-            "target, importance) with --graph"
-        )
+        raise InputError(NO_GRAPH)
     return path
 
 

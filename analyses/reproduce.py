@@ -201,8 +201,10 @@ def main(data: Preparation, common: cli.Common, place: cli.Place, size: Size, se
     }
     to_run = steps(folder, size.only, options)
 
+    from diversity_by_design.datasets.gene_ontology import NO_GRAPH, graph_source
     from diversity_by_design.running.index import write_index
     from diversity_by_design.running.locks import hold
+    from diversity_by_design.running.project import data_dir
 
     prepared = data.load()
     parts = [common.output / part.name for part in prepared.by_context()]
@@ -216,6 +218,10 @@ def main(data: Preparation, common: cli.Common, place: cli.Place, size: Size, se
             if runs and kept and not common.force:
                 print(f"{listed(kept)}: holds another run, which stays as it is; --force makes the reduced one")
                 to_run = [step for step in to_run if step.name != name]
+        training = [step for step in to_run if step.name == TRAINING]
+        if training and size.graph is None and graph_source(data_dir(), prepared.name, prepared.report.seed) is None:
+            print(f"{TRAINING} is left out: {NO_GRAPH}")
+            to_run = [step for step in to_run if step.name != TRAINING]
         failed = run_steps(to_run, arguments_of({**asdict(data), "seed": seed, **asdict(common)}))
         titles = {step.name: step.title for step in steps(folder)}
         for results in parts:

@@ -185,7 +185,11 @@ def reproduce_here(tmp_path, monkeypatch):
 
     def load(dataset, **options):
         asked["prepared"] = options
-        return SimpleNamespace(name=dataset)
+        contexts = ["a", "b"] if options.get("context_key") else []
+        parts = [SimpleNamespace(name=f"{dataset}/{context}") for context in contexts]
+        whole = SimpleNamespace(name=dataset, report=SimpleNamespace(seed=0))
+        whole.by_context = lambda: parts or [whole]
+        return whole
 
     def run_steps(steps, arguments):
         asked["arguments"] = {step.name: [*arguments, *step.options] for step in steps}
@@ -194,8 +198,10 @@ def reproduce_here(tmp_path, monkeypatch):
     monkeypatch.setattr("diversity_by_design.datasets.load", load)
     monkeypatch.setattr(reproduce, "run_steps", run_steps)
 
-    def run(seed=0, **options):
-        size = reproduce.Size()
+    monkeypatch.setenv("DBD_DATA_DIR", str(tmp_path / "data"))
+
+    def run(seed=0, graph=tmp_path / "edges.csv", **options):
+        size = reproduce.Size(graph=graph)
         reproduce.main(Preparation(**options), reproduce.cli.Common(output=tmp_path), reproduce.cli.Place(), size, seed)
         return asked
 
@@ -210,6 +216,20 @@ def test_the_seed_of_the_preparation_is_that_of_all_analyses(reproduce_here):
         options = dict(pairwise(arguments))
         assert (options["--seed"], options["--preparation-seed"]) == ("4", "3")
         assert arguments.count("--preparation-seed") == 1
+
+
+def test_without_a_graph_of_genes_all_but_the_training_is_run(reproduce_here, capsys):
+    arguments = reproduce_here(graph=None)["arguments"]
+    assert list(arguments) == [name for name in reproduce.ANALYSES if name != reproduce.TRAINING]
+    assert re.search(naming(reproduce.TRAINING, "get_data.py", "--graph"), capsys.readouterr().out)
+
+
+def test_every_context_has_a_page_and_options_of_several_values_are_handed_on(reproduce_here, tmp_path):
+    asked = reproduce_here(context_key=["line", "day"], control_label=["NT-*", "-"])
+    for arguments in asked["arguments"].values():
+        given = [argument for argument in arguments if argument.startswith(("--context-key=", "--control-label="))]
+        assert given == ["--control-label=NT-*", "--control-label=-", "--context-key=line", "--context-key=day"]
+    assert all((tmp_path / "demo" / context / "index.html").is_file() for context in "ab")
 
 
 def test_a_second_start_on_the_same_results_is_refused(reproduce_here, tmp_path):

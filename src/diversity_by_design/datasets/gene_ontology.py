@@ -57,6 +57,13 @@ def get_gene_ontology(data_dir: Path, source: Source = Source.NCBI, *, force: bo
         return _annotations(folder, force) if source is Source.NCBI else _edges(folder, force)
 
 
+NO_GRAPH = (
+    "there are no annotations from which to make the graph of the perturbed genes: run "
+    "`uv run data/gene_ontology/get_data.py`, or give a table of annotations (symbol, go_id) or edges (source, "
+    "target, importance) with --graph"
+)
+
+
 def graph_source(data_dir: Path, dataset: str, seed: int = 0) -> Path | None:
     """Find the file that the graph of a data set's genes is made of; `read_graph` reads it.
 
