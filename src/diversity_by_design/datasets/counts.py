@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from diversity_by_design.cells import sample_cells, sample_genes
+from diversity_by_design.cells import Block, sample_cells, sample_genes
 from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.scales import Scale, likely_scale
@@ -25,25 +25,45 @@ LARGEST_IN_MEMORY = 2**31
 
 @dataclass(frozen=True)
 class CountScan:
-    """What one pass over all counts tells."""
+    """What looking through all counts tells."""
 
     genes_per_cell: npt.NDArray[np.int64]  # (cells,): number of detected genes
     totals: npt.NDArray[np.float64]  # (cells,): total counts
-    cells_per_gene: npt.NDArray[np.int64]  # (genes,): number of cells in which the gene was detected
+    eligible: npt.NDArray[np.bool_]  # (cells,): cells that may be chosen
+    cells_per_gene: npt.NDArray[np.int64]  # (genes,): number of these cells in which the gene was detected
 
 
-def scan(file: CellFile, name: str, *, fractions: bool = False) -> CountScan:
-    """Count detected genes and totals per cell, and cells per gene, in one pass over the matrix called `name`."""
+def scan(file: CellFile, name: str, called: npt.NDArray[np.bool_], least: int, *, fractions: bool = False) -> CountScan:
+    """Look through the matrix called `name`: once, or twice where it is stored by gene in several blocks.
+
+    `called` (cells,) says which cells have a condition; those of them with `least` detected genes, and any counts, are
+    eligible.
+    """
     n_genes = len(file.genes(name))
     genes_per_cell = np.zeros(len(file.obs), np.int64)
     totals = np.zeros(len(file.obs))
+    eligible = np.zeros(len(file.obs), bool)
     cells_per_gene = np.zeros(n_genes, np.int64)
+
+    def count_genes(block: Block) -> None:
+        values = block.values
+        stored = np.repeat(eligible[block.cells], np.diff(values.indptr))
+        cells_per_gene[block.genes] += np.bincount(values.indices[stored], minlength=values.shape[1])
+
+    in_parts = False
     for block in file.counts(name, fractions=fractions):
         values = block.values
         genes_per_cell[block.cells] += np.diff(values.indptr)
         totals[block.cells] += values @ np.ones(values.shape[1])
-        cells_per_gene[block.genes] += np.bincount(values.indices, minlength=values.shape[1])
-    return CountScan(genes_per_cell, totals, cells_per_gene)
+        eligible[block.cells] = called[block.cells] & (genes_per_cell[block.cells] >= least) & (totals[block.cells] > 0)
+        if values.shape[1] == n_genes:
+            count_genes(block)
+        else:
+            in_parts = True
+    if in_parts:
+        for block in file.counts(name, fractions=fractions):
+            count_genes(block)
+    return CountScan(genes_per_cell, totals, eligible, cells_per_gene)
 
 
 @dataclass(frozen=True)

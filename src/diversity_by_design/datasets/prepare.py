@@ -66,13 +66,14 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         cells = _groups_of_cells(file, labels, settings)
         notes = [*file.notes, *labels.notes, *_what_was_joined(file.obs, cells, settings)]
         name, count_notes = find_counts(file, settings.matrix, settings.round)
-        counted = scan(file, name, fractions=settings.round)
+        called = cells[CONDITION].notna().to_numpy()
+        min_genes, filter_notes = _least_genes(len(file.genes(name)), settings)
+        counted = scan(file, name, called, min_genes, fractions=settings.round)
+        eligible, expressed = counted.eligible, _expressed(file, counted, called, min_genes, settings)
         if settings.round:
             count_notes.append(f"fractions in {name} were rounded to whole numbers (--round)")
         if others := file.other_content(name):
             count_notes.append(f"not part of the prepared file: {errors.listed(others)}")
-        called = cells["condition"].notna().to_numpy()
-        eligible, expressed, min_genes, filter_notes = _filter(file, name, counted, called, settings)
         choice = choose_cells(cells, eligible, settings, seed, f"{source.name}, {labels.where}")
         if settings.cells_per_perturbation is None:
             n = choice.cells_per_perturbation
@@ -212,37 +213,28 @@ def normalised(raw: sparse.csr_matrix) -> sparse.csr_matrix:
     return adata.X
 
 
-def _filter(
-    file: CellFile, name: str, counted: CountScan, called: Mask, settings: PreparationSettings
-) -> tuple[Mask, Mask, int, list[str]]:
-    """Cells with enough detected genes, genes detected in enough of these, the least number used, what to say of it.
+def _least_genes(n_genes: int, settings: PreparationSettings) -> tuple[int, list[str]]:
+    """Least number of detected genes that a cell needs, and what to say of it."""
+    if settings.min_genes_per_cell is not None:
+        return settings.min_genes_per_cell, []
+    least = MIN_GENES if n_genes >= PANEL_GENES else 1
+    return least, [f"cells need {least} detected gene(s), since the file has {n_genes:,} genes (automatic)"]
 
-    `called` (cells,) says which cells have a condition; the others are not looked at.
-    """
-    notes = []
-    n_genes = len(counted.cells_per_gene)
-    least = settings.min_genes_per_cell
-    if least is None:
-        least = MIN_GENES if n_genes >= PANEL_GENES else 1
-        notes.append(f"cells need {least} detected gene(s), since the file has {n_genes:,} genes (automatic)")
-    cells = called & (counted.genes_per_cell >= least) & (counted.totals > 0)
-    if not cells.any():
+
+def _expressed(file: CellFile, counted: CountScan, called: Mask, least: int, settings: PreparationSettings) -> Mask:
+    """Genes detected in enough of the eligible cells (genes,)."""
+    if not counted.eligible.any():
         raise InputError(
             f"{file.path}: no cells left: none of {int(called.sum()):,} has {least} detected genes (the most is "
             f"{counted.genes_per_cell.max():,}); ask for fewer with --min-genes-per-cell"
         )
-    cells_per_gene = counted.cells_per_gene
-    if not cells.all():
-        rows = np.flatnonzero(~cells)
-        removed = gather(file, name, rows, counted.genes_per_cell, fractions=settings.round)
-        cells_per_gene = cells_per_gene - removed.cells_per_gene()
-    genes = cells_per_gene >= settings.min_cells_per_gene
+    genes = counted.cells_per_gene >= settings.min_cells_per_gene
     if not genes.any():
         raise InputError(
             f"{file.path}: no genes left: none was detected in {settings.min_cells_per_gene} of the "
-            f"{int(cells.sum()):,} cells with {least} detected genes"
+            f"{int(counted.eligible.sum()):,} cells with {least} detected genes"
         )
-    return cells, genes, least, notes
+    return genes
 
 
 def _choose_genes(counts: CellCounts, expressed: Mask, n_genes: int) -> tuple[Mask, list[str]]:
