@@ -165,17 +165,22 @@ def main(
     from diversity_by_design.running.records import code_hash
     from diversity_by_design.statistics import PerturbationStatistics
 
-    MODELS["gears"].require_packages()
+    gears = MODELS["gears"]
+    gears.require_packages()
     prepared = data.load()
     edges = design.graph or default_graph(prepared)
     cells = read_expression(prepared.path)
     statistics = PerturbationStatistics.from_anndata(cells, workers=common.workers)
     ontology = perturbation_graph(edges, statistics)
     splits = (
-        make_splits(str(design.task), statistics.labels, seed, covered=ontology.nodes)
+        make_splits(str(design.task), statistics.labels, seed, covered=ontology.nodes, together=gears.together)
         if design.split is None
         else read_halves(design.split, statistics.labels, ontology.nodes)
     )
+    for part in splits:
+        reason = gears.reason_against(part, {"ontology": ontology})
+        if reason:
+            raise InputError(f"{part}: {reason}")
     parameters = {
         "losses": names,
         "seeds": design.seeds,
@@ -190,6 +195,11 @@ def main(
     if folder is None:
         return
     writers.write_split(folder, splits, ontology, edges)
+    too_large = gears.too_large(splits[0].roles.index)
+    if too_large:
+        text = f"left out, of more than {gears.together} genes, which {gears.label} cannot do: {listed(too_large)}"
+        print(text)
+        folder.note(f"{text}.")
     with claim(place.device if place.scheduler is None else "cpu") as here:
         used = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
         coexpression = [coexpression_graph(cells.X, cells.var_names, rows=rows, device=here) for rows in used]
@@ -206,7 +216,7 @@ def main(
         tensorboard=design.tensorboard,
         code=code_hash(Path(training_jobs.__file__)),
     )
-    numbers, gears = range(seed, seed + design.seeds), MODELS["gears"]
+    numbers = range(seed, seed + design.seeds)
     jobs = [training_jobs.Job(gears, name, half, number) for number in numbers for name in names for half in (0, 1)]
     if common.force:
         for job in jobs:

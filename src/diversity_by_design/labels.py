@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from diversity_by_design.errors import InputError, listed, unique_names
+from diversity_by_design.errors import InputError, unique_names
 
 CONTROL = "control"
 JOINER = "+"
@@ -29,19 +29,22 @@ def parts(label: str) -> tuple[str, ...]:
 
 
 def canonical(label: str, control: str | None = CONTROL) -> str:
-    """The one form of a label: parts of a combination sorted, without parts that are control.
+    """The one form of a label: the set of a combination's parts, sorted, without those that are control.
 
-    A part is control if it is called as `control` says, "control" or "ctrl". A label of one part stays as it is.
+    A part is control if it is called as `control` says, "control" or "ctrl". A label of one part stays as it is, and so
+    does that of control.
 
     Examples
     --------
     >>> canonical("B+A"), canonical("A+ctrl"), canonical("NT+B+A", control="NT")
     ('A+B', 'A', 'A+B')
+    >>> canonical("A+A"), canonical("C+A+B+A")
+    ('A', 'A+B+C')
     """
     names = parts(label)
-    if len(names) == 1:
+    if len(names) == 1 or label == control:
         return label
-    kept = sorted(name for name in names if name not in NO_PERTURBATION and name != control)
+    kept = sorted(set(names).difference(NO_PERTURBATION, [control]))
     return JOINER.join(kept) if kept else control or CONTROL
 
 
@@ -60,7 +63,8 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
     """Labels that a user gave, in their canonical form and order.
 
     A single text is one label. Numbers become text; of a Series the values are the labels. Raises InputError, calling
-    them `where`, if these are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A).
+    them `where`, if these are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A, or A and
+    A+A).
 
     >>> label_index(["B+A", "C"], "train").tolist(), label_index("AB", "train").tolist()
     (['A+B', 'C'], ['AB'])
@@ -79,10 +83,9 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
 
 
 def checked_labels(labels: Iterable[object], where: str) -> list[str]:
-    """Canonical labels, sorted, once it is clear that each is a perturbation of one or two genes.
+    """Canonical labels, sorted, once it is clear that each is a perturbation of one gene or several.
 
-    Raises InputError, calling them `where`, if a label is no text, names control, no gene, a gene twice or more than
-    two genes, or occurs twice.
+    Raises InputError, calling them `where`, if a label is no text, names control or no gene, or occurs twice.
 
     >>> checked_labels(["B", "B+A", "A"], "perturbations")
     ['A', 'A+B', 'B']
@@ -93,18 +96,11 @@ def checked_labels(labels: Iterable[object], where: str) -> list[str]:
         raise InputError(f"{where}: label {wrong[0]!r} is no text; perturbations are named such as A, or A+B")
     names = sorted(label_index(given, where))
     for label in names:
-        genes = parts(label)
         if label in NO_PERTURBATION:
             raise InputError(f"{where}: {label!r} names control, which is no perturbation: leave control out")
-        if any(not gene or gene != gene.strip() for gene in genes) or len(set(genes)) < len(genes):
+        if any(not gene or gene != gene.strip() for gene in parts(label)):
             raise InputError(
-                f"{where}: label {label!r} is no perturbation; expected one gene (A) or two different ones (A+B), "
-                "without spaces around them"
+                f"{where}: label {label!r} is no perturbation; expected one gene (A) or several (A+B), without spaces "
+                "around them"
             )
-    many = [label for label in names if len(parts(label)) > 2]
-    if many:
-        raise InputError(
-            f"{where}: {len(many)} combination(s) of more than two genes: {listed(many)}; GEARS is defined for one or "
-            "two, so leave these out"
-        )
     return names
