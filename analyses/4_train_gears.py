@@ -193,6 +193,8 @@ def train(
     from diversity_by_design.statistics import PerturbationStatistics
 
     gears = MODELS["gears"]
+    gears.require_packages()
+    prepared = data.load()
     edges = design.graph or default_graph(prepared)
     cells = read_expression(prepared.path)
     statistics = PerturbationStatistics.from_anndata(cells, workers=common.workers)
@@ -202,6 +204,10 @@ def train(
         if design.split is None
         else read_halves(design.split, statistics.labels, ontology.nodes)
     )
+    for part in splits:
+        reason = gears.reason_against(part, {"ontology": ontology})
+        if reason:
+            raise InputError(f"{part}: {reason}")
     parameters = {
         "losses": names,
         "seeds": design.seeds,
@@ -219,6 +225,11 @@ def train(
     if larger:
         print(f"{gears.label} takes {gears.together} genes together; left out: {listed(larger)}")
     writers.write_split(folder, splits, ontology, edges)
+    too_large = gears.too_large(splits[0].roles.index)
+    if too_large:
+        text = f"left out, of more than {gears.together} genes, which {gears.label} cannot do: {listed(too_large)}"
+        print(text)
+        folder.note(f"{text}.")
     with claim(place.device if place.scheduler is None else "cpu") as here:
         used = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
         coexpression = [coexpression_graph(cells.X, cells.var_names, rows=rows, device=here) for rows in used]

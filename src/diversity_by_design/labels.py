@@ -29,19 +29,22 @@ def parts(label: str) -> tuple[str, ...]:
 
 
 def canonical(label: str, control: str | None = CONTROL) -> str:
-    """The one form of a label: parts of a combination sorted, each once, without parts that are control.
+    """The one form of a label: the set of a combination's parts, sorted, without those that are control.
 
-    A part is control if it is called as `control` says, "control" or "ctrl". A label of one part stays as it is.
+    A part is control if it is called as `control` says, "control" or "ctrl". A label of one part stays as it is, and so
+    does that of control.
 
     Examples
     --------
-    >>> canonical("B+A"), canonical("A+ctrl"), canonical("NT+B+A", control="NT"), canonical("A+A")
-    ('A+B', 'A', 'A+B', 'A')
+    >>> canonical("B+A"), canonical("A+ctrl"), canonical("NT+B+A", control="NT")
+    ('A+B', 'A', 'A+B')
+    >>> canonical("A+A"), canonical("C+A+B+A")
+    ('A', 'A+B+C')
     """
     names = parts(label)
-    if len(names) == 1:
+    if len(names) == 1 or label == control:
         return label
-    kept = sorted({name for name in names if name not in NO_PERTURBATION and name != control})
+    kept = sorted(set(names).difference(NO_PERTURBATION, [control]))
     return JOINER.join(kept) if kept else control or CONTROL
 
 
@@ -99,7 +102,8 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
     """Labels that a user gave, in their canonical form and order.
 
     A single text is one label. Numbers become text; of a Series the values are the labels. Raises InputError, calling
-    them `where`, if these are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A).
+    them `where`, if these are no labels, a label is missing (None, NaN), or occurs twice (also as A+B and B+A, or A and
+    A+A).
 
     >>> label_index(["B+A", "C"], "train").tolist(), label_index("AB", "train").tolist()
     (['A+B', 'C'], ['AB'])
@@ -118,7 +122,7 @@ def label_index(labels: Any, where: str, control: str | None = CONTROL) -> pd.In
 
 
 def checked_labels(labels: Iterable[object], where: str) -> list[str]:
-    """Canonical labels, sorted, once it is clear that each is a perturbation.
+    """Canonical labels, sorted, once it is clear that each is a perturbation of one gene or several.
 
     Raises InputError, calling them `where`, if a label is no text, names control or no gene, or occurs twice.
 

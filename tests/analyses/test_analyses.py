@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import anndata as ad
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -155,6 +156,29 @@ def test_training_says_what_it_left_out_and_tests_every_other_perturbation_once(
         "gears_mse_seed0.h5ad",
         "gears_wmse_seed0.h5ad",
     ]
+
+
+@pytest.mark.skipif(not WITH_GEARS, reason="the packages for training are not installed")
+def test_training_leaves_a_combination_of_three_out_by_name(screen, tmp_path):
+    cells = ad.read_h5ad(screen)
+    cells.obs["guide"] = cells.obs["guide"].cat.rename_categories({"P0+P1": "P2+P1+P0"})
+    cells.write_h5ad(tmp_path / "own.h5ad")
+    options = (*graph_of(screen), "--losses", "mse", *SMALL_TRAINING)
+    done = run("4_train_gears", tmp_path / "own.h5ad", tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    assert re.search(naming("GEARS", 2, "P0+P1+P2"), done.stdout)
+    splits = pd.read_csv(tmp_path / "own" / "4_train_gears" / "splits.csv").set_index(["half", "perturbation"])
+    assert splits["role"].xs("P0+P1+P2", level="perturbation").tolist() == ["left_out", "left_out"]
+
+    # A split that asks for it is refused before anything is trained.
+    for half, test, validation in ((0, ["P4", "P5"], "P3"), (1, ["P0", "P1", "P2"], "P3")):
+        splits.loc[half, "role"] = "train"
+        splits.loc[(half, [*test, validation, "P6"]), "role"] = [*["test"] * len(test), "validation", "not_covered"]
+    splits.loc[(1, "P0+P1+P2"), "role"] = "left_out"
+    splits.to_csv(tmp_path / "mine.csv")
+    done = run("4_train_gears", tmp_path / "own.h5ad", tmp_path, *options, "--split", str(tmp_path / "mine.csv"))
+    assert done.returncode == 2, done.stderr
+    assert re.search(naming("half 0", "GEARS", 2, "P0+P1+P2", "left_out"), done.stderr)
 
 
 @pytest.mark.skipif(not WITH_GEARS, reason="the packages for training are not installed")

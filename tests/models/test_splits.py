@@ -30,15 +30,16 @@ combination_splits, unseen_splits = (partial(make_splits, task) for task in ("co
 
 @st.composite
 def designs(draw):
-    """Labels of at least four singles and four combinations (each written either way round), in any order."""
+    """Labels of at least four singles and four pairs, and of some triples (their parts in any order), in any order."""
     singles = draw(st.lists(st.sampled_from(GENES), min_size=4, unique=True))
     pairs = draw(st.lists(st.sampled_from(list(itertools.combinations(GENES, 2))), min_size=4, unique=True))
-    pairs = [draw(st.permutations(pair)) for pair in pairs]
-    return draw(st.permutations(singles + ["+".join(pair) for pair in pairs]))
+    triples = draw(st.lists(st.sampled_from(list(itertools.combinations(GENES, 3))), max_size=3, unique=True))
+    combined = [draw(st.permutations(genes)) for genes in [*pairs, *triples]]
+    return draw(st.permutations(singles + ["+".join(genes) for genes in combined]))
 
 
-def of_size(labels, size):
-    return {canonical(label) for label in labels if len(parts(label)) == size}
+def of_size(labels, *sizes):
+    return {canonical(label) for label in labels if len(parts(label)) in sizes}
 
 
 def names(split, *roles):
@@ -55,46 +56,47 @@ UNSEEN = ["A,train,unseen,0,3", "B,validation,unseen,0,3", "C,test,unseen,0,3"]
 
 @settings(deadline=None)
 @given(designs(), SEEDS)
-@pytest.mark.parametrize(("function", "size"), [(combination_splits, 2), (unseen_splits, 1)])
-def test_every_perturbation_of_the_task_is_tested_exactly_once(function, size, labels, seed):
+@pytest.mark.parametrize(("function", "sizes"), [(combination_splits, (2, 3)), (unseen_splits, (1,))])
+def test_every_perturbation_of_the_task_is_tested_exactly_once(function, sizes, labels, seed):
     splits = function(labels, seed)
     assert [split.half for split in splits] == [0, 1]
-    assert sorted([*splits[0].labels("test"), *splits[1].labels("test")]) == sorted(of_size(labels, size))
+    assert sorted([*splits[0].labels("test"), *splits[1].labels("test")]) == sorted(of_size(labels, *sizes))
     n_first, n_second = (len(split.labels("test")) for split in splits)
     assert n_first - n_second in (0, 1)
     for split, other in (splits, splits[::-1]):
         # Halves are swapped: what one tests is what the other has for training and validation, besides singles.
-        dealt = names(split, "train", "validation") & of_size(labels, size)
+        dealt = names(split, "train", "validation") & of_size(labels, *sizes)
         assert dealt == names(other, "test")
         assert len(split.labels("validation")) == max(1, int(np.floor(0.1 * len(dealt) + 0.5)))
         assert names(split, "validation") <= dealt
 
 
 @settings(deadline=None)
-@given(designs(), SEEDS, st.sets(st.sampled_from(GENES)))
+@given(designs(), SEEDS, st.sets(st.sampled_from(GENES)), st.sampled_from([None, 2]))
 @pytest.mark.parametrize("task", ["combinations", "unseen", "auto"])
-def test_roles_partition_the_labels_and_nothing_leaks(task, labels, seed, covered):
+def test_roles_partition_the_labels_and_nothing_leaks(task, labels, seed, covered, together):
     labels = sorted(map(canonical, labels))
-    outside = {label for label in labels if not set(parts(label)) <= covered}
-    usable = [label for label in labels if label not in outside]
-    enough = {"combinations": len(of_size(usable, 2)) >= 4, "unseen": len(of_size(usable, 1)) >= 4}
+    too_large = of_size(labels, 3) if together else set()
+    outside = {label for label in labels if not set(parts(label)) <= covered} - too_large
+    usable = [label for label in labels if label not in outside | too_large]
+    enough = {"combinations": len(of_size(usable, 2, 3)) >= 4, "unseen": len(of_size(usable, 1)) >= 4}
     expected = task if task != "auto" else "combinations" if enough["combinations"] else "unseen"
     if not enough[expected]:
         with pytest.raises(InputError, match=naming(expected, 4)):
-            make_splits(task, labels, seed, covered=covered)
+            make_splits(task, labels, seed, covered=covered, together=together)
         return
-    for split in make_splits(task, labels, seed, covered=covered):
+    for split in make_splits(task, labels, seed, covered=covered, together=together):
         assert split.task == expected
         assert split.roles.index.tolist() == labels
         assert sorted(label for role in ROLES for label in split.labels(role)) == labels
         assert names(split, "not_covered") == outside
         if expected == "combinations":
             assert of_size(usable, 1) <= names(split, "train")
-            assert names(split, "left_out") == set()
+            assert names(split, "left_out") == too_large
         else:
             seen = {gene for label in names(split, "train", "validation") for gene in parts(label)}
             assert seen.isdisjoint(names(split, "test"))
-            assert names(split, "left_out") == of_size(usable, 2)
+            assert names(split, "left_out") == of_size(usable, 2, 3) | too_large
 
 
 @settings(deadline=None)
@@ -148,6 +150,19 @@ def test_fewest_perturbations():
         unseen_splits([*four, "A"], 0)
 
 
+def test_combinations_of_more_genes_than_a_model_can_do_are_left_out():
+    labels = ["A", "B", "A+B", "A+C", "B+C", "B+D", "A+B+C", "X+Y+Z"]
+    for split in make_splits("auto", labels, 0, covered=list("ABCD"), together=2):
+        assert split.task == "combinations"
+        assert names(split, "left_out") == {"A+B+C", "X+Y+Z"}
+        assert names(split, "train", "validation", "test") == {"A", "B", "A+B", "A+C", "B+C", "B+D"}
+    with pytest.raises(InputError, match=naming("combinations", 4, 1, 0, 6, 8)):
+        combination_splits(labels, 0, together=1)
+    for together in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=naming("together", repr(together), 1)):
+            combination_splits(labels, 0, together=together)
+
+
 def test_a_text_is_no_collection_of_genes_and_tasks_are_named():
     with pytest.raises(InputError, match=naming("covered", "ABCD")):
         unseen_splits(["A", "B", "C", "D"], 0, covered="ABCD")
@@ -179,12 +194,12 @@ BAD_LABELS = [
     (["A", "B", "A"], (1, "A")),
     (["A+B", "B+A"], (1, "A+B")),
     (["A", "A+ctrl"], (1, "A")),
+    (["A", "A+A"], (1, "A")),
     (["A", "control"], ("'control'",)),
     (["A", "ctrl"], ("'ctrl'",)),
     (["A", "B+"], ("'+B'",)),
     (["A", ""], ("''",)),
     (["A", "B + C"], ("' C+B '",)),
-    (["A", "A+A"], (1, "A")),
     (["A", np.nan], ("nan",)),
     (["A", 7], (7,)),
 ]

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -446,6 +447,17 @@ def test_analysis_of_combinations_is_figure_4_and_runs_with_one_loss(screen_of_c
     claims = pd.read_csv(tmp_path / "own" / NAME / "claims.csv")
     assert claims["note"].fillna("").str.contains("gears_mse").sum() >= 4
     assert "group_tests" not in {table["name"] for table in record["tables"]}
+
+
+def test_analysis_scores_a_combination_of_three(screen, analyse, tmp_path):
+    cells = ad.read_h5ad(screen.dataset)
+    cells.obs["guide"] = cells.obs["guide"].cat.rename_categories({"P0+P1": "P2+P1+P0"})
+    (tmp_path / "triple").mkdir()
+    cells.write_h5ad(tmp_path / "triple" / "own.h5ad")
+    _, figures = analyse(replace(screen, dataset=str(tmp_path / "triple" / "own.h5ad")))
+    scores = figures["baseline_metrics"]["data"]
+    assert set(scores.loc[scores["predictor"] == "additive", "perturbation"]) == {"P0+P1+P2"}
+    assert set(scores.loc[scores["is_combination"], "perturbation"]) == {"P0+P1+P2"}
 
 
 def test_calibrated_scores_of_a_half_know_its_training_perturbations_only(

@@ -187,15 +187,19 @@ class Model:
         """Raise InputError, saying how to install them, unless the packages are there."""
         require_packages(self.label, self.packages)
 
+    def too_large(self, labels: Iterable[str]) -> list[str]:
+        """Those of canonical labels that name more genes than it can do together, sorted."""
+        return sorted(label for label in labels if len(parts(label)) > self.together)
+
     def reason_against(self, split: Split, options: Mapping[str, Any]) -> str | None:
         """Why it cannot be fitted and tested on a split with these options of `fit`; None if it can."""
         asked = {label for role in ("validation", "test") for label in split.labels(role)}
         training = set(split.labels("train"))
-        many = sorted(label for label in asked | training if len(parts(label)) > self.together)
+        many = self.too_large(asked | training)
         if many:
             return (
-                f"{self.label} is for at most {self.together} gene(s) perturbed together, not {listed(many, 5)}; leave "
-                f"these out (make_splits(..., together={self.together}))"
+                f"{self.label} is for at most {self.together} gene(s) perturbed together, not {listed(many, 5)}; give "
+                f"such perturbations the role 'left_out': make_splits(..., together={self.together})"
             )
         if self.unseen is True or (self.unseen and options.get(self.unseen) is not None):
             return None

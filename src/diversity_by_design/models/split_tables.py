@@ -13,7 +13,8 @@ from diversity_by_design.errors import InputError, listed
 from diversity_by_design.predictions import TASKS
 
 # What a perturbation's cells are for. Not covered: a gene of it is not in the graph, so that nothing can be said about
-# it. Left out: it would tell about genes that are tested (a combination, in the task of unseen genes).
+# it. Left out: it would tell about genes that are tested (a combination, in the task of unseen genes), or is of more
+# genes than the model can do together.
 ROLES = ("train", "validation", "test", "not_covered", "left_out")
 COLUMNS = ("perturbation", "role", "task", "half", "seed")
 

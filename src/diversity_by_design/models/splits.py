@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diversity_by_design.errors import InputError, listed
+from diversity_by_design.errors import InputError, listed, whole_number
 from diversity_by_design.labels import canonical, checked_labels, is_combination, label_index, parts
 from diversity_by_design.models.split_tables import COLUMNS, ROLES, check_choice, read_roles
 from diversity_by_design.predictions import TASKS
@@ -34,14 +34,15 @@ class Split:
         Of the random halves.
     roles : pandas.Series
         Index `perturbation`, sorted; values "train", "validation", "test", "not_covered" (a gene of it is not in the
-        graph: neither trained on nor tested) or "left_out" (a combination in the task "unseen": neither). Control is
-        not among them, its cells are used in every training. Any order may be given.
+        graph: neither trained on nor tested) or "left_out" (neither: a combination in the task "unseen", or one of more
+        genes than the model can do together). Control is not among them, its cells are used in every training. Any
+        order may be given.
 
     Raises
     ------
     InputError
-        A label is no perturbation or occurs twice (also as A+B and B+A), a role, task, half or seed
-        is not among those possible, nothing is left for training, validation or test, or a tested perturbation leaks:
+        A label is no perturbation or occurs twice (also as A+B and B+A), a role, task, half or seed is not among those
+        possible, nothing is left for training, validation or test, or a tested perturbation leaks:
         in the task "combinations" only combinations may be tested, in the task "unseen" no gene of a tested
         perturbation may be in one for training or validation.
 
@@ -81,7 +82,12 @@ class Split:
 
 
 def make_splits(
-    task: str, labels: Iterable[str], seed: int, *, covered: Iterable[str] | None = None, together: int | None = None
+    task: str,
+    labels: Iterable[str],
+    seed: int,
+    *,
+    covered: Iterable[str] | None = None,
+    together: int | None = None,
 ) -> tuple[Split, Split]:
     """Train on half of what a task tests, and test the other half; then swap the halves.
 
@@ -104,8 +110,8 @@ def make_splits(
         Genes whose perturbation can be predicted, such as the nodes of the gene-ontology graph, or perturbations of
         them (default: all). Perturbations of other genes have the role "not_covered".
     together : int, optional
-        Most genes that the model takes together (2 for GEARS; default: any number). Combinations of more have the role
-        "left_out" in both splits.
+        Most genes that the model can do together, such as ``MODELS["gears"].together`` (default: any number).
+        Combinations of more have the role "left_out" in both splits, whether or not their genes are covered.
 
     Returns
     -------
@@ -115,8 +121,8 @@ def make_splits(
     Raises
     ------
     InputError
-        There is no such task, a label is not valid (see `Split`), or fewer than four of the task's perturbations are
-        covered.
+        There is no such task, a label is not valid (see `Split`), `together` is no whole number of at least 1, or fewer
+        than four of the task's perturbations are covered.
 
     Examples
     --------
@@ -126,26 +132,31 @@ def make_splits(
     >>> first, second = make_splits("unseen", ["A", "B", "C", "D", "A+B"], seed=0, covered=["A", "B", "C", "D"])
     >>> first.labels("test").tolist(), second.labels("test").tolist()
     (['A', 'C'], ['B', 'D'])
+    >>> first, second = make_splits("unseen", ["A", "B", "C", "D", "A+B+C"], seed=0, together=2)
+    >>> first.labels("left_out").tolist(), second.labels("left_out").tolist()
+    (['A+B+C'], ['A+B+C'])
     """
     check_choice("task", task, (*TASKS, "auto"))
     _check_seed(seed)
     names = checked_labels(labels, "perturbations")
     genes = _genes(names if covered is None else covered)
-    covered_labels = [label for label in names if genes.issuperset(parts(label))]
-    usable = [label for label in covered_labels if together is None or len(parts(label)) <= together]
+    most = np.inf if together is None else whole_number(together, "together", 1)
+    doable = [label for label in names if len(parts(label)) <= most]
+    usable = [label for label in doable if genes.issuperset(parts(label))]
     if task == "auto":
         task = "combinations" if is_combination(usable).sum() >= _FEWEST else "unseen"
     combined = task == "combinations"
     tested = [label for label in usable if (len(parts(label)) > 1) == combined]
     if len(tested) < _FEWEST:
         n_all = int((is_combination(names) == combined).sum())
-        what = "combinations (A+B) whose genes are" if combined else "single perturbations whose gene is"
+        size = "" if together is None else f" of at most {together} gene(s)"
+        what = f"combinations (A+B){size} whose genes are" if combined else "single perturbations whose gene is"
         raise InputError(
-            f"the task {task!r} needs at least {_FEWEST} {what} covered by the graph; there are {len(tested)} ({n_all} "
-            f"before coverage, of {len(names)} perturbations)"
+            f"the task {task!r} needs at least {_FEWEST} {what} covered by the graph; there are {len(tested)} (of "
+            f"{n_all} in all, among {len(names)} perturbations)"
             + ("; use the task 'unseen', which tests single perturbations" if combined else "")
         )
-    others = dict.fromkeys(names, "not_covered") | dict.fromkeys(covered_labels, "left_out")
+    others = dict.fromkeys(names, "left_out") | dict.fromkeys(doable, "not_covered")
     others |= dict.fromkeys(usable, "train" if combined else "left_out")
     generator = np.random.default_rng(np.random.SeedSequence(int(seed)))
     shuffled = [tested[position] for position in generator.permutation(len(tested))]

@@ -389,6 +389,34 @@ def test_arguments_of_another_kind_are_explained(cells, split):
         dbd.gears.fit(cells, split, ontology(), lr=0.1)
 
 
+@pytest.mark.parametrize("task", ["combinations", "unseen"])
+def test_a_combination_of_three_is_left_out_by_name_and_all_else_goes_on(cells, task):
+    triple = "P00+P01+P02"
+    with_triple = cells.copy()
+    with_triple.obs["condition"] = cells.obs["condition"].replace(COMBINATIONS[-1], "P02+P00+P01")
+    without = cells[cells.obs["condition"] != COMBINATIONS[-1]].copy()
+    labels = dbd.PerturbationStatistics.from_anndata(with_triple).labels
+    if task == "combinations":
+        for half in dbd.gears.make_splits(task, labels, seed=0):
+            with pytest.raises(InputError, match=naming("GEARS", 2, triple, "left_out", "together=2")):
+                dbd.gears.fit(with_triple, half, ontology(), **SMALL)
+
+    split = dbd.gears.make_splits(task, labels, seed=0, together=dbd.models.MODELS["gears"].together)[0]
+    test = split.labels("test")
+    assert split.roles[triple] == "left_out"
+    model = dbd.gears.fit(with_triple, split, ontology(), **SMALL)
+    # Nothing of its cells reaches the model.
+    others = replace(split, roles=split.roles.drop(triple))
+    assert same_models(model, dbd.gears.fit(without, others, ontology(), **SMALL))
+
+    truth = dbd.Truth.from_anndata(with_triple, train=split.labels("train"), halvings=2)
+    card = dbd.score(truth, {"gears": model.predict(test)}, metrics=["mse"])
+    scored = card.table.groupby("predictor")["perturbation"].unique()
+    assert set(scored["gears"]) == set(test) and triple in scored["control_mean"]
+    assert (triple in scored.get("additive", ())) == (task == "combinations")
+    assert ["", triple, "gears", "not predicted"] in card.left_out.values.tolist()
+
+
 def test_copies_and_empty_predictions(trained, cells):
     copied = deepcopy(trained.model)
     pairs = trained.model.perturbation_index(SINGLES)

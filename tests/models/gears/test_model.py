@@ -80,8 +80,8 @@ def test_bad_input(model):
         model(controls(1), model.perturbation_index(["P00"]))
     with pytest.raises(InputError, match=naming("controls", (2, 10), (1, 10))):
         model(controls(2), model.perturbation_index(["P00"]))
-    with pytest.raises(InputError, match=naming("two genes", "P00+P01+P02")):
-        model.perturbation_index(["P00+P01+P02"])
+    with pytest.raises(InputError, match=naming("GEARS", "two genes", "P00+P01+P02")):
+        model.perturbation_index(["P00", "P00+P01+P02"])
     with pytest.raises(InputError, match=naming("GATA1", 8)):
         model.perturbation_index(["P00", "P00+GATA1"])
     with pytest.raises(InputError, match=naming("messages", "'none'", "first_cell", "all_cells")):

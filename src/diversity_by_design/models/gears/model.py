@@ -171,7 +171,7 @@ class GEARS(nn.Module):
         Raises
         ------
         InputError
-            A label is no perturbation of one or two genes. A gene is not in the perturbation graph.
+            A label is no perturbation, or one of more than two genes. A gene is not in the perturbation graph.
         """
         names = [canonical(label, control) for label in labels]
         many = [name for name in checked_labels({*names} - {control}, "perturbations") if len(parts(name)) > TOGETHER]
@@ -181,6 +181,11 @@ class GEARS(nn.Module):
                 "for one or two, so leave these out (make_splits(..., together=2))"
             )
         perturbed = [() if name == control else parts(name) for name in names]
+        many = [name for name, genes in zip(names, perturbed, strict=True) if len(genes) > 2]
+        if many:
+            raise InputError(
+                f"GEARS is for at most two genes perturbed together, not {listed(many, 5)}; leave these out"
+            )
         unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
         if unknown:
             raise InputError(
