@@ -181,7 +181,6 @@ def train(
     from diversity_by_design.datasets.expression import read_expression
     from diversity_by_design.graphs.coexpression import coexpression_graph
     from diversity_by_design.graphs.sources import perturbation_graph
-    from diversity_by_design.labels import parts
     from diversity_by_design.models import MODELS
     from diversity_by_design.models import jobs as training_jobs
     from diversity_by_design.models.devices import claim
@@ -193,8 +192,6 @@ def train(
     from diversity_by_design.statistics import PerturbationStatistics
 
     gears = MODELS["gears"]
-    gears.require_packages()
-    prepared = data.load()
     edges = design.graph or default_graph(prepared)
     cells = read_expression(prepared.path)
     statistics = PerturbationStatistics.from_anndata(cells, workers=common.workers)
@@ -221,9 +218,6 @@ def train(
     folder = open_folder(NAME, prepared, common, seed, parameters)
     if folder is None:
         return []
-    larger = [label for label in statistics.labels if len(parts(label)) > gears.together]
-    if larger:
-        print(f"{gears.label} takes {gears.together} genes together; left out: {listed(larger)}")
     writers.write_split(folder, splits, ontology, edges)
     too_large = gears.too_large(splits[0].roles.index)
     if too_large:

@@ -178,18 +178,6 @@ def test_wrong_seeds(seed):
         Split("unseen", 0, seed, pd.Series({"A": "train", "B": "validation", "C": "test"}))
 
 
-@pytest.mark.parametrize("task", ["combinations", "unseen"])
-def test_combinations_of_more_genes_than_the_model_takes_are_left_out(task):
-    labels = ["A", "B", "C", "D", "A+B", "A+C", "A+D", "B+C", "A+B+C", "A+B+D+E"]
-    for split in make_splits(task, labels, 0, together=2):
-        assert set(split.labels("left_out")) >= {"A+B+C", "A+B+D+E"}
-        assert set(split.labels("test")).isdisjoint({"A+B+C", "A+B+D+E"})
-    tested = pd.concat([split.roles for split in make_splits("combinations", labels, 0)])
-    assert set(tested.index[tested == "test"]) >= {"A+B+C", "A+B+D+E"}
-    for split in make_splits("combinations", labels, 0, together=2, covered=["A", "B", "C", "D"]):
-        assert split.roles["A+B+D+E"] == "not_covered" and split.roles["A+B+C"] == "left_out"
-
-
 BAD_LABELS = [
     (["A", "B", "A"], (1, "A")),
     (["A+B", "B+A"], (1, "A+B")),
