@@ -14,6 +14,7 @@ from scipy import sparse
 
 from diversity_by_design.errors import InputError
 from diversity_by_design.scales import Kind, Scale, likely_scale
+from diversity_by_design.threads import one_ahead
 
 # Cells x genes of a block: 64 MiB of float32 where it is dense.
 BLOCK_VALUES = 2**24
@@ -159,17 +160,20 @@ def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> It
     step = max(1, length if whole else BLOCK_VALUES // max(1, across))
     with readable(_place(matrix, where)):
         read = _reader(matrix, by_gene)
-    for start in range(0, length, step):
-        span = slice(start, min(start + step, length))
+
+    def block(span: slice) -> Block | None:
         cells, genes = (slice(0, across), span) if by_gene else (span, slice(0, across))
         chosen = None if rows is None else rows[slice(*np.searchsorted(rows, (cells.start, cells.stop)))]
         if chosen is not None and not len(chosen):
-            continue
+            return None
         with readable(_place(matrix, where)):
             values = _native(matrix if whole else read(span))
         if chosen is not None:
             values = values[chosen - cells.start]
-        yield Block(cells if chosen is None else chosen, genes, _canonical(values, as_csr))
+        return Block(cells if chosen is None else chosen, genes, _canonical(values, as_csr))
+
+    spans = [slice(start, min(start + step, length)) for start in range(0, length, step)]
+    yield from filter(None, one_ahead(block, spans))
 
 
 def _is_by_gene(matrix: Any) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from diversity_by_design.errors import whole_number
@@ -38,6 +39,22 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task], worke
         return [function(task) for task in tasks]
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(function, tasks))
+
+
+def one_ahead(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """Results of `function` for every task, in order; while one is used, the next is made in another thread.
+
+    >>> list(one_ahead(abs, [-2, 3, -4]))
+    [2, 3, 4]
+    """
+    with ThreadPoolExecutor(1) as pool:
+        following: deque[Future[Result]] = deque()
+        for task in tasks:
+            following.append(pool.submit(function, task))
+            if len(following) > 1:
+                yield following.popleft().result()
+        while following:
+            yield following.popleft().result()
 
 
 def row_blocks(n_rows: int, size: int) -> list[slice]:
