@@ -14,6 +14,7 @@ from small_gears import COMBINATIONS, SINGLES, screen
 import diversity_by_design as dbd
 from diversity_by_design.errors import InputError
 from diversity_by_design.models.jobs import Job, JobSetting, run_jobs
+from diversity_by_design.models.splits import Split
 from diversity_by_design.models.storage import read_arrays, write_arrays
 from diversity_by_design.predictions import Prediction, read_predictions
 from diversity_by_design.running.checksum import sha256
@@ -196,3 +197,14 @@ def test_every_name_exists():
     assert dbd.losses.WMSELoss is dbd.gears.WMSELoss is dbd.models.losses.WMSELoss
     with pytest.raises(AttributeError, match=naming("'nothing'")):
         _ = dbd.models.nothing
+
+
+@pytest.mark.parametrize("control", [99, 99.0, "99", "99.0"])
+def test_labels_may_be_numbers(control, cells):
+    numbers = {name: float(number) for number, name in enumerate(cells.obs["condition"].unique())}
+    numbered = cells.copy()
+    numbered.obs["condition"] = cells.obs["condition"].map(numbers | {"control": 99.0}).astype(float)
+    labels = [f"{number:.0f}" for name, number in numbers.items() if name != "control"]
+    roles = pd.Series(["train", "validation", *["test"] * (len(labels) - 2)], labels)
+    taken = dbd.models.Cells.of(numbered, Split("unseen", 0, 0, roles), control=control)
+    assert taken.control == "99" and set(taken.statistics.labels) == set(labels)

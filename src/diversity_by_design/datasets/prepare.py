@@ -86,7 +86,7 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
 
     kept, gene_notes = _choose_genes(counts, expressed, settings.genes)
     report = PreparationReport(
-        source=source.name,
+        source=file.path.name,
         source_sha256=checksum_of(source, settings),
         seed=seed,
         settings=settings.plain(),

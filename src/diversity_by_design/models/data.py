@@ -13,6 +13,7 @@ from scipy import sparse
 
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.groups import expression_matrix, perturbation_labels
+from diversity_by_design.labels import label_among
 from diversity_by_design.statistics import PerturbationStatistics
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Cells:
             not in memory.
         """
         labels = perturbation_labels(adata, perturbation, control)
+        control = label_among(control, adata.obs[perturbation].unique())
         matrix = _csr(expression_matrix(adata))
         statistics = PerturbationStatistics.from_matrix(
             matrix, labels, adata.var_names, control=control, cells=adata.obs_names
