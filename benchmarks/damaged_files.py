@@ -34,7 +34,7 @@ import numpy as np
 METADATA = 8192  # bytes at the start of a file
 LARGEST = 16 * 2**30  # bytes of memory that a trial may ask for
 READ, REFUSED = "read", "refused"
-COLUMN_OPTIONS = ("--perturbation-key", "--context-key", "--batch-key")
+GROUPS = ("--context-key", "--batch-key")
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,8 @@ class Trial:
     source: Path
     what: str  # for a reader
     command: tuple[str, ...]  # arguments of `dbd`, FILE for the copy
-    part: Path | None = None  # the file that is damaged, within a folder
-    cut: int | None = None  # the length that is left
-    flipped: tuple[int, int] | None = None  # position of a byte, and the bits that change
+    cut: int | None = None  # the length that is left; of a folder, in the order of its files
+    changed: tuple[Path, int, int] | None = None  # a file of a folder, position of a byte there, bits that change
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,14 @@ def run(trial: Trial, timeout: float) -> Outcome:
     """Run a trial in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), trial.source
-        if trial.part is not None:
+        if trial.cut is not None or trial.changed is not None:
             path = folder / trial.source.name
-            (shutil.copytree if path.is_dir() or trial.source.is_dir() else shutil.copyfile)(trial.source, path)
-            damage(path / trial.part, trial)
+            # With the rights of new files: the source may be read-only.
+            if trial.source.is_dir():
+                shutil.copytree(trial.source, path, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(trial.source, path)
+            damage(path, trial)
         arguments = [str(path) if word == "FILE" else word for word in trial.command]
         process = multiprocessing.get_context("fork").Process(target=call, args=(arguments, folder))
         start = time.perf_counter()
@@ -83,13 +86,17 @@ def run(trial: Trial, timeout: float) -> Outcome:
 
 
 def damage(path: Path, trial: Trial) -> None:
-    """Cut a file, or change one of its bytes."""
-    path.chmod(0o600)
-    with path.open("r+b") as file:
-        if trial.cut is not None:
-            file.truncate(trial.cut)
-        if trial.flipped is not None:
-            position, bits = trial.flipped
+    """Cut a copy, or change one of its bytes."""
+    if trial.cut is not None:
+        left = trial.cut
+        for part in parts(path):
+            size = (path / part).stat().st_size
+            # What an interrupted transfer of a folder has not come to is missing.
+            (path / part).unlink() if left == 0 and path.is_dir() else os.truncate(path / part, min(left, size))
+            left -= min(left, size)
+    if trial.changed is not None:
+        part, position, bits = trial.changed
+        with (path / part).open("r+b") as file:
             file.seek(position)
             byte = file.read(1)[0]
             file.seek(position)
@@ -132,25 +139,25 @@ def readable_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def trials_of(paths: list[Path], n_flips: int, seed: int) -> Iterator[Trial]:
+def trials_of(paths: list[Path], n_changes: int, seed: int) -> Iterator[Trial]:
     """All trials of some files."""
     commands = {path: commands_of(path) for path in paths}
     for path in paths:
-        for part in parts(path):
-            size = (path / part).stat().st_size
-            for tenth in range(10):
-                for command in commands[path]:
-                    yield Trial(path, f"{part} cut at {tenth}/10", command, part, cut=size * tenth // 10)
+        size = sum((path / part).stat().st_size for part in parts(path))
+        for tenth in range(10):
+            for command in commands[path]:
+                yield Trial(path, f"cut at {tenth}/10", command, cut=size * tenth // 10)
     rng = np.random.default_rng(seed)
-    for number in range(n_flips):
+    for number in range(n_changes):
         path = paths[number % len(paths)]
         choices = [part for part in parts(path) if (path / part).stat().st_size]
         part = choices[rng.integers(len(choices))]
         size = (path / part).stat().st_size
         position = int(rng.integers(size if rng.random() < 0.5 else min(size, METADATA)))
         bits = int(rng.integers(1, 256))
+        where = f"byte {position}" + (f" of {part}" if path.is_dir() else "")
         for command in commands[path]:
-            yield Trial(path, f"byte {position} of {part} ^ {bits}", command, part, flipped=(position, bits))
+            yield Trial(path, f"{where} ^ {bits}", command, changed=(part, position, bits))
     for path in paths:
         yield from column_trials(path, commands[path])
 
@@ -185,18 +192,15 @@ def column_trials(path: Path, commands: list[tuple[str, ...]]) -> Iterator[Trial
             obs, modality = file.obs, file.modality
     except InputError:
         return
-    proposed = commands[1]
+    few = ("--cells-per-perturbation", "2")
+    chosen = () if modality is None else ("--modality", modality)
     for name in obs:
         frequent = labels_as_text(obs[name]).value_counts()
-        control = () if frequent.empty else ("--control-label", str(frequent.index[0]))
-        chosen = () if modality is None else ("--modality", modality)
-        yield Trial(path, f"perturbations are {name!r}", ("prepare", "FILE", "--perturbation-key", name, *chosen))
-        few = ("--cells-per-perturbation", "2")
-        yield Trial(
-            path, f"perturbations are {name!r}", ("prepare", "FILE", "--perturbation-key", name, *control, *chosen, *few)
-        )
-        for option in COLUMN_OPTIONS[1:]:
-            yield Trial(path, f"{option} {name!r}", (*proposed, option, name, *few))
+        control = () if frequent.empty else ("--control-label", str(frequent.index[0]), *few)
+        plain = ("prepare", "FILE", *chosen, "--perturbation-key", name)
+        # Later options replace earlier ones.
+        for command in (plain, (*plain, *control), *((*commands[1], option, name, *few) for option in GROUPS)):
+            yield Trial(path, f"column {name!r}", command)
 
 
 def main() -> None:
@@ -220,7 +224,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers, context, initializer=load) as pool:
         outcomes = pool.map(run, trials, [options.timeout] * len(trials))
         for trial, outcome in zip(trials, outcomes, strict=True):
-            kind = "cut" if trial.cut is not None else "byte changed" if trial.flipped else "columns"
+            kind = "cut" if trial.cut is not None else "byte changed" if trial.changed else "columns"
             counts[kind, outcome.how] += 1
             rows.append((trial.source.name, trial.what, shlex.join(trial.command), outcome.how, *shown(outcome)))
             if outcome.how not in (READ, REFUSED):
