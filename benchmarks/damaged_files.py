@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path(given))
     parser.add_argument("--trials", type=int, default=500, help="copies with one byte changed, in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout", type=float, default=60, help="seconds that a trial may take")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds that a trial may take")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--log", type=Path, help="CSV file for all trials, with the messages")
     options = parser.parse_args()
