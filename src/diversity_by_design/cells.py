@@ -137,10 +137,10 @@ def sample_cells(matrix: Any, where: str, n_cells: int = SAMPLED) -> sparse.csr_
             if stored > BLOCK_VALUES:
                 return None
             rows = np.unique(np.linspace(0, n_all - 1, min(n_all, n_cells)).astype(int))
-            return sparse.csr_matrix(_native(_reader(matrix, True)(slice(0, n_genes))))[rows]
+            return sparse.csr_matrix(native(_reader(matrix, True)(slice(0, n_genes))))[rows]
         read, length = _reader(matrix, False), max(1, min(n_cells // 3, BLOCK_VALUES // max(1, n_genes)))
         starts = range(0, n_all, length) if n_all <= 3 * length else (0, (n_all - length) // 2, n_all - length)
-        parts = [_native(read(slice(start, min(start + length, n_all)))) for start in starts]
+        parts = [native(read(slice(start, min(start + length, n_all)))) for start in starts]
     return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")
 
 
@@ -148,13 +148,13 @@ def sample_genes(matrix: Any, where: str, n_genes: int = SAMPLED) -> npt.NDArray
     """Stored values of some genes of a matrix that is stored by gene."""
     with readable(_place(matrix, where)):
         read, start = _reader(matrix, True), max(0, (matrix.shape[1] - n_genes) // 2)
-        return _native(read(slice(start, min(start + n_genes, matrix.shape[1])))).data
+        return native(read(slice(start, min(start + n_genes, matrix.shape[1])))).data
 
 
 def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> Iterator[Block]:
     by_gene = _is_by_gene(matrix)
     if sparse.issparse(matrix):
-        matrix = _native(matrix.asformat("csc" if by_gene else "csr"))
+        matrix = native(matrix.asformat("csc" if by_gene else "csr"))
     length, across = matrix.shape[::-1] if by_gene else matrix.shape
     whole = not as_csr and (isinstance(matrix, np.ndarray) or sparse.issparse(matrix))
     step = max(1, length if whole else BLOCK_VALUES // max(1, across))
@@ -167,7 +167,7 @@ def _blocks(matrix: Any, where: str, rows: Positions | None, as_csr: bool) -> It
         if chosen is not None and not len(chosen):
             return None
         with readable(_place(matrix, where)):
-            values = _native(matrix if whole else read(span))
+            values = native(matrix if whole else read(span))
         if chosen is not None:
             values = values[chosen - cells.start]
         return Block(cells if chosen is None else chosen, genes, _canonical(values, as_csr))
@@ -222,13 +222,14 @@ def _computed(values: Any, by_gene: bool) -> Any:
     return values.asformat("csc" if by_gene else "csr") if sparse.issparse(values) else values
 
 
-def _native(values: Any) -> Any:
-    """Values in the machine's byte order and float16 as float32, which is all that SciPy and the kernels take."""
+def native(values: Any) -> Any:
+    """Values in the machine's byte order, and of the float types only 32 and 64 bits: all that the kernels take."""
     if sparse.issparse(values):
-        data = _native(values.data)
+        data = native(values.data)
         return values if data is values.data else type(values)((data, values.indices, values.indptr), values.shape)
     values = np.asarray(values)
-    return values.astype(np.float32 if values.dtype.char == "e" else values.dtype.newbyteorder("="), copy=False)
+    other = {"e": np.dtype(np.float32), "g": np.dtype(np.float64)}
+    return values.astype(other.get(values.dtype.char, values.dtype.newbyteorder("=")), copy=False)
 
 
 def _canonical(values: Any, as_csr: bool) -> Any:

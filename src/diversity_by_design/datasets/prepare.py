@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,10 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
 
     with CellFile(source, settings.modality) as file:
         errors.unique_names(file.obs.index, "cell", str(source))
+        for key in _obs_columns(settings):
+            file.check_column("obs", key)
+        if settings.gene_names is not None:
+            file.check_column("var", settings.gene_names)
         labels = cell_labels(file, settings)
         cells = _groups_of_cells(file, labels, settings)
         notes = [*file.notes, *labels.notes, *_what_was_joined(file.obs, cells, settings)]
@@ -161,6 +165,13 @@ def checksum_of(source: Path, settings: PreparationSettings) -> str:
     if not calls.is_file():
         raise InputError(f"--calls: no file {calls}")
     return hashlib.sha256((sha256(source) + sha256(calls)).encode()).hexdigest()
+
+
+def _obs_columns(settings: PreparationSettings) -> Iterator[str]:
+    """Columns of obs that the settings name."""
+    if settings.calls is None:
+        yield from filter(None, [settings.perturbation_key or "perturbation", settings.target_key])
+    yield from filter(None, [settings.batch_key, *settings.context_key])
 
 
 def _groups_of_cells(file: CellFile, labels: CellLabels, settings: PreparationSettings) -> pd.DataFrame:
@@ -263,9 +274,7 @@ def _cell_table(
     new = {CONDITION: settings.perturbation_key, LIBRARY_SIZE: totals}
     if CONTEXT in cells:
         new[CONTEXT] = settings.context_key[0] if len(settings.context_key) == 1 else None
-    # A column of the file that is not what its name says in the prepared file; `_index` no file can have.
-    moved = [name for name in obs if name == "_index" or (name in new and name != new[name])]
-    renamed = {name: _free(f"source_{name.strip('_')}", obs.columns) for name in moved}
+    renamed = _renamed(obs.columns, {name for name, source in new.items() if name != source})
     table = _plain_columns(obs).rename(columns=renamed)
     table[CONDITION], table[LIBRARY_SIZE] = cells[CONDITION], library_size.astype(float)
     if CONTEXT in cells:
@@ -277,7 +286,7 @@ def _cell_table(
             table[name] = table[name].astype("category")
     for name in table.columns[table.dtypes == "category"]:
         table[name] = table[name].cat.remove_unused_categories()
-    notes = [f"the file's column obs[{name!r}] is now obs[{new_name!r}]" for name, new_name in renamed.items()]
+    notes = _what_was_renamed("obs", renamed)
     dropped = [name for name in obs.columns if name not in table and name not in renamed]
     if dropped:
         notes.append(f"columns of obs that are neither numbers nor text were left out: {errors.listed(dropped)}")
@@ -288,10 +297,10 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     """Return var of the prepared file with unique symbols as index, how many were renamed, and what to say of it."""
     from anndata.utils import make_index_unique
 
-    notes = []
     column = settings.gene_names
-    names, table = var.index, _plain_columns(var)
-    table = table.rename(columns={"_index": "source_index"})
+    renamed = _renamed(var.columns, set() if column is None else {"gene_id"})
+    names, table = var.index, _plain_columns(var).rename(columns=renamed)
+    notes = _what_was_renamed("var", renamed)
     if column is not None:
         if column not in var:
             raise InputError(
@@ -302,7 +311,6 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
         if unnamed.any():
             notes.append(f"{int(unnamed.sum()):,} genes without a symbol keep their identifier as name")
         names = pd.Index(symbols.mask(unnamed, pd.Series(var.index, var.index)).astype(str))
-        table = table.rename(columns={"gene_id": _free("source_gene_id", var.columns)})
         table["gene_id"] = var.index
     elif symbols_in := symbol_columns(var):
         notes.append(
@@ -316,11 +324,24 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     return table, int((unique != names).sum()), notes
 
 
-def _free(name: str, taken: pd.Index) -> str:
-    """The name, with as many strokes after it as make it another than those taken."""
-    while name in taken:
-        name += "_"
-    return name
+def _renamed(columns: pd.Index, taken: Collection[str]) -> dict[str, str]:
+    """Other names of columns whose names are `taken` in the prepared file, or which no file of anndata may have."""
+    renamed: dict[str, str] = {}
+    for name in columns:
+        if name in taken or name == "_index":
+            other = f"source_{name.strip('_')}"
+        elif "/" in name:
+            other = name.replace("/", "_")
+        else:
+            continue
+        while other in {*columns, *taken, *renamed.values()}:
+            other += "_"
+        renamed[name] = other
+    return renamed
+
+
+def _what_was_renamed(table: str, renamed: Mapping[str, str]) -> list[str]:
+    return [f"the file's column {table}[{name!r}] is now {table}[{other!r}]" for name, other in renamed.items()]
 
 
 def _plain_columns(table: pd.DataFrame) -> pd.DataFrame:

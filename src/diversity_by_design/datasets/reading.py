@@ -5,6 +5,7 @@ What anndata and scanpy read is read by them; matrices of AnnData files stay on 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.cells import Block, Positions, read_blocks, readable
+from diversity_by_design.cells import Block, Positions, native, read_blocks, readable
 from diversity_by_design.datasets.formats import Form, form_of, matrix_files, resolved
 from diversity_by_design.datasets.report import RECORD
 from diversity_by_design.errors import InputError, listed
@@ -27,6 +28,12 @@ RAW = "raw"
 GENES, GUIDES = "Gene Expression", "CRISPR Guide Capture"
 # Parts of an AnnData file that hold no matrix of counts.
 OTHER_PARTS = ("obsm", "varm", "obsp", "varp")
+# What HDF5 files of other programs hold, what they are, and the way on.
+OTHER_HDF5 = {
+    "row_attrs": "a loom file; write it as .h5ad: anndata.io.read_loom(...).write_h5ad(...)",
+    "meta.data": "Seurat's h5Seurat; write it as .h5ad: SeuratDisk::Convert(..., dest = 'h5ad') in R",
+    "barcode_idx": "Cell Ranger's molecule_info.h5; use filtered_feature_bc_matrix.h5, which lies beside it",
+}
 # Numbers of filters as they are registered with The HDF Group, where the file does not name them.
 FILTERS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32026: "blosc2"}
 
@@ -43,6 +50,8 @@ class CellFile:
         Of a MuData file, which one this is.
     obs, var : DataFrame
         With names as text.
+    matrices : list of str
+        Names of what may hold counts: ``X``, layers (``layers/counts``) and ``raw``.
     guides : AnnData or None
         Counts of guide features, where these are part of the same matrix.
     notes : list of str
@@ -55,6 +64,8 @@ class CellFile:
         self.modality: str | None = None
         self._any_modality = any_modality
         self.notes: list[str] = []
+        # Columns that are there but cannot be read, by table and name, and why.
+        self._unread: dict[tuple[str, str], str] = {}
         self.guides: AnnData | None = None
         self._close = lambda: None
         self._memory: AnnData | None = None
@@ -63,6 +74,7 @@ class CellFile:
             for table, what in ((self.obs, "cells"), (self.var, "genes")):
                 if not len(table):
                     raise InputError(f"{self.path} holds no {what}")
+            self.matrices = self._matrices()
         except BaseException:
             self._close()
             raise
@@ -73,14 +85,13 @@ class CellFile:
     def __exit__(self, *exception: object) -> None:
         self._close()
 
-    @property
-    def matrices(self) -> list[str]:
-        """Names of what may hold counts: ``X``, layers (``layers/counts``) and ``raw``."""
-        if self._memory is not None:
-            return ["X"]
-        names = ["X"] if "X" in self._root else []
-        names += [f"layers/{name}" for name in sorted(self._root.get("layers", ()))]
-        return names + ([RAW] if f"{RAW}/X" in self._root and f"{RAW}/var" in self._root else [])
+    def check_column(self, table: str, name: str) -> None:
+        """Raise InputError if a column of ``obs`` or ``var`` is there but cannot be read."""
+        if (table, name) in self._unread:
+            raise InputError(
+                f"{self.path}: {table}[{name!r}] cannot be read ({self._unread[table, name]}); read the file with the "
+                "program that wrote it, and write that column as text or numbers"
+            )
 
     def genes(self, name: str) -> pd.DataFrame:
         """Table of the genes of a matrix."""
@@ -138,36 +149,58 @@ class CellFile:
         """Names of what the file holds besides `used` and the tables: further layers, embeddings and the like."""
         names = [name for name in self.matrices if name != used]
         if self._memory is None:
-            names += [f"{part}/{key}" for part in OTHER_PARTS for key in sorted(self._root.get(part, ()))]
+            with damage(str(self.path)):
+                names += [f"{part}/{key}" for part in OTHER_PARTS for key in sorted(self._root.get(part, ()))]
         return names
+
+    def _matrices(self) -> list[str]:
+        if self._memory is not None:
+            return ["X"]
+        with damage(str(self.path)):
+            root = self._root
+            layers = {f"layers/{name}": root["layers"][name] for name in sorted(root.get("layers", ()))}
+            others = [name for name, node in layers.items() if not _is_matrix(node)]
+            if others:
+                self.notes.append(f"layers that are no matrix of numbers were left out: {listed(others)}")
+            # anndata may write that there is no X.
+            names = ["X"] if "X" in root and root["X"].attrs.get("encoding-type") != "null" else []
+            names += [name for name in layers if name not in others]
+            return names + ([RAW] if f"{RAW}/X" in root and f"{RAW}/var" in root else [])
 
     def _open(self, modality: str | None) -> None:
         form = form_of(self.path)
         if form == Form.MATRIX_MARKET:
-            self._take(_read_matrix_market(self.path), "Matrix Market, as Cell Ranger writes it (read by scanpy)")
+            self._take(_read_matrix_market(self.path), "Matrix Market, as Cell Ranger writes it")
             return
         file: Any = _open_hdf5(self.path) if form == Form.HDF5 else _open_zarr(self.path)
         self._close = getattr(file, "close", self._close)
         with damage(str(self.path)):
             attributes, names = dict(file.attrs), set(file)
-        if form == Form.HDF5 and ("matrix" in names or _is_cell_ranger_2(file)):
-            self._close()
-            self._take(_read_cell_ranger(self.path), _written_by("Cell Ranger's HDF5", attributes))
-            return
+            if form == Form.HDF5 and _is_cell_ranger(file):
+                check_filters(file, self.path)
+                self._close()
+                self._take(_read_cell_ranger(self.path, sorted(names)), _written_by("Cell Ranger's HDF5", attributes))
+                return
         self._root, kind = file, "AnnData"
         if "mod" in names:
-            self._root, kind = self._modality(file, modality)
+            with damage(f"{self.path}: mod"):
+                self._root, kind = self._modality(file, modality)
         elif modality is not None:
             raise InputError(f"{self.path} is no MuData file, so it has no modality {modality!r}; leave out --modality")
         self.form = _written_by(f"{kind} in {form}", attributes)
-        if f"uns/{RECORD}" in self._root:
-            self.form += ", prepared by this project"
+        with damage(f"{self.path}: uns"):
+            if f"uns/{RECORD}" in self._root:
+                self.form += ", prepared by this project"
         self.obs, self.var = self._table("obs"), self._table("var")
         if kind != "AnnData":
             self._add_shared_columns(file)
 
     def _take(self, adata: AnnData, form: str) -> None:
         """Use what another program read into memory; guide features are set apart."""
+        with damage(str(self.path)):
+            adata.X = sparse.csr_matrix(adata.X)
+            # Slices read out of bounds where indices are wrong.
+            adata.X.check_format(full_check=True)
         self.form, self._memory = form, adata
         kinds = adata.var.get("feature_types", pd.Series(GENES, adata.var_names)).astype(str)
         if (kinds == GUIDES).any():
@@ -180,7 +213,6 @@ class CellFile:
             )
         if (kinds != GENES).any():
             self._memory = adata[:, (kinds == GENES).to_numpy()].copy()
-        self._memory.X = sparse.csr_matrix(self._memory.X)
         self.obs, self.var = self._memory.obs, self._memory.var
         self.obs.index, self.var.index = self.obs.index.astype(str), self.var.index.astype(str)
 
@@ -199,49 +231,67 @@ class CellFile:
 
     def _add_shared_columns(self, file: Any) -> None:
         """Columns that a MuData file has for the cells of all modalities."""
-        shared = self._read_table(file["obs"], "obs of all modalities") if "obs" in file else pd.DataFrame()
+        with damage(f"{self.path}: obs of all modalities"):
+            shared = self._read_table(file["obs"], "obs") if "obs" in file else pd.DataFrame()
         if shared.index.is_unique:
             new = [name for name in shared.columns if name not in self.obs]
             self.obs = self.obs.join(shared[new])
 
     def _table(self, name: str) -> pd.DataFrame:
-        node = self._root.get(name)
+        with damage(f"{self.path}: {name}"):
+            node, names = self._root.get(name), set(self._root)
+        for part, what in OTHER_HDF5.items():
+            if part in names:
+                raise InputError(f"{self.path} is {what}")
         if node is None or not hasattr(node, "keys"):
             raise InputError(
                 f"{self.path} holds no AnnData as anndata 0.7 and later write it: it has no table {name!r} "
-                f"(it holds: {listed(self._root)}); read it with the program that wrote it, and write an .h5ad file"
+                f"(it holds: {listed(sorted(names))}); read it with the program that wrote it, and write an .h5ad file"
             )
         return self._read_table(node, name)
 
     def _read_table(self, node: Any, name: str) -> pd.DataFrame:
         from anndata.io import read_elem
 
-        place = f"{self.path}: {name}"
-        with damage(place):
+        with damage(f"{self.path}: {name}"):
             check_filters(node, self.path)
-            columns = [str(column) for column in node.attrs.get("column-order", ())]
+            # Categories as anndata 0.7 wrote them can be read with the whole table only.
+            old = node.attrs.get("encoding-version") == "0.1.0" or "__categories" in node
+            whole = read_elem(node) if old else None
+            index = pd.Index(read_elem(node[node.attrs["_index"]]) if whole is None else whole.index).astype(str)
             values, unread = {}, {}
-            if node.attrs.get("encoding-version") == "0.1.0" or "__categories" in node:
-                table = read_elem(node)
-            else:
-                index = pd.Index(read_elem(node[node.attrs["_index"]]))
-                for column in columns:
-                    try:
-                        values[column] = _column(read_elem(node[column]), index)
-                    except Exception as error:
-                        unread[column] = str(error).splitlines()[0]
-                table = pd.DataFrame(values, index=index)
+            for column in map(str, node.attrs.get("column-order", ())):
+                try:
+                    values[column] = _column(read_elem(node[column]) if whole is None else whole[column].values, index)
+                except Exception as error:
+                    unread[column] = _reason(error)
         if unread:
             shown = listed((f"{column!r} ({reason})" for column, reason in unread.items()), 5)
-            note = f"{len(unread)} column(s) of {name} cannot be read and were left out: {shown}"
-            self.notes += [] if note in self.notes else [note]
-        table.index = table.index.astype(str)
-        return table
+            self.notes.append(f"{len(unread)} column(s) of {name} cannot be read and were left out: {shown}")
+            self._unread |= {(name, column): reason for column, reason in unread.items()}
+        return pd.DataFrame(values, index=index)
 
 
 def _column(values: Any, index: pd.Index) -> pd.Series:
-    """One column of a table; ValueError where it has another length."""
-    return pd.Series(values, index=index) if not isinstance(values, pd.Series) else values.set_axis(index)
+    """One column of a table; ValueError where it has another length, or values of a kind that tables do not have."""
+    if getattr(values, "shape", None) != index.shape:
+        raise ValueError(f"shape {getattr(values, 'shape', None)} instead of {index.shape}")
+    if isinstance(values, pd.Categorical):
+        if values.categories.dtype.kind in "iuf":
+            values = values.rename_categories(native(values.categories.to_numpy()))
+    elif isinstance(values, np.ndarray):
+        if values.dtype.kind in "biuf":
+            values = native(values)
+        elif (kind := pd.api.types.infer_dtype(values, skipna=True)) not in ("string", "empty", "boolean"):
+            raise ValueError(f"values of kind {kind}")
+    return pd.Series(values, index=index)
+
+
+def _is_matrix(node: Any) -> bool:
+    """Whether a layer holds numbers, dense or sparse."""
+    if hasattr(node, "dtype"):
+        return len(node.shape or ()) == 2 and node.dtype.kind in "biuf"
+    return "indptr" in node
 
 
 @contextmanager
@@ -250,14 +300,39 @@ def damage(place: str) -> Iterator[None]:
     with readable(place):
         try:
             yield
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+            # Of zarr 3 and of numcodecs.
+            if type(error).__name__ == "UnknownCodecError":
+                raise InputError(
+                    f"{place} is compressed with a codec that is not installed ({_reason(error)}); install the package "
+                    "that has it, or write the data again with zarr's own"
+                ) from error
+            raise ValueError(f"{type(error).__name__}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """First line of what an error says, or else its name."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return next(iter(text.splitlines()), type(error).__name__)
 
 
 def check_filters(node: Any, path: Path) -> None:
     """Raise InputError where HDF5 data are compressed with a filter that is not installed."""
+    missing = _missing_filters(node)
+    if missing and _import_filters():
+        missing = _missing_filters(node)
+    if missing:
+        names = listed(f"{name} (number {code})" for code, name in missing.items())
+        raise InputError(
+            f"{path} is compressed with a filter that is not installed: {names}; the package hdf5plugin has the usual "
+            "ones (pip install hdf5plugin), or write the file again with gzip"
+        )
+
+
+def _missing_filters(node: Any) -> dict[int, str]:
+    """Names of filters that are not there, by number."""
     import h5py
 
     missing: dict[int, str] = {}
@@ -273,12 +348,7 @@ def check_filters(node: Any, path: Path) -> None:
     look("", node)
     if isinstance(node, h5py.Group):
         node.visititems(look)
-    if missing and not _import_filters():
-        names = listed(f"{name} (number {code})" for code, name in missing.items())
-        raise InputError(
-            f"{path} is compressed with a filter that is not installed: {names}; the package hdf5plugin has the usual "
-            "ones (pip install hdf5plugin), or write the file again with gzip"
-        )
+    return missing
 
 
 def _import_filters() -> bool:
@@ -301,7 +371,15 @@ def _open_hdf5(path: Path) -> Any:
     except OSError as error:
         reason = str(error)
         if "unable to lock" in reason:
-            raise InputError(f"{path} is locked by another program; close it there (or copy the file)") from error
+            raise InputError(
+                f"{path} cannot be locked: the disk it is on has no locks ({reason}); set HDF5_USE_FILE_LOCKING=FALSE "
+                "in the environment, or copy the file to another disk"
+            ) from error
+        if "already open for write" in reason:
+            raise InputError(
+                f"{path} is still being written, or the program that wrote it ended before it was closed; close it "
+                f"there, write it again, or take what is there: h5clear --status {path}"
+            ) from error
         if "truncated" in reason:
             raise InputError(
                 f"{path} was cut short, perhaps by a transfer that broke off ({reason}); fetch or write it again"
@@ -316,32 +394,60 @@ def _open_zarr(path: Path) -> Any:
         return zarr.open_group(path, mode="r")
 
 
-def _is_cell_ranger_2(file: Any) -> bool:
-    """Whether groups, one for each genome, hold matrices as Cell Ranger 2 wrote them."""
-    parts = {"barcodes", "gene_names", "genes", "indptr"}
-    return len(file) > 0 and all(hasattr(node, "keys") and parts <= set(node) for node in file.values())
+def _is_cell_ranger(file: Any) -> bool:
+    """Whether there is a matrix as Cell Ranger 3 and later write it, or only groups of genomes, as version 2 did."""
+    groups = {name: set(node) if hasattr(node, "keys") else set() for name, node in file.items()}
+    if "barcodes" in groups.get("matrix", ()):
+        return True
+    return len(groups) > 0 and all({"barcodes", "gene_names", "genes", "indptr"} <= parts for parts in groups.values())
 
 
-def _read_cell_ranger(path: Path) -> AnnData:
+def _read_cell_ranger(path: Path, genomes: list[str]) -> AnnData:
     import warnings
 
     import scanpy as sc
 
-    with damage(str(path)), warnings.catch_warnings():
+    if "matrix" not in genomes and len(genomes) > 1:
+        raise InputError(
+            f"{path} holds a matrix of each of several genomes: {listed(genomes)}; write one of them as .h5ad: "
+            f"scanpy.read_10x_h5({path.name!r}, genome={genomes[0]!r}).write_h5ad(...)"
+        )
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Variable names are not unique")
         return sc.read_10x_h5(path, gex_only=False)
 
 
 def _read_matrix_market(folder: Path) -> AnnData:
-    import warnings
-
-    import scanpy as sc
+    from anndata.io import read_mtx
 
     [matrix] = matrix_files(folder)
+    barcodes, cells = _names(matrix, "barcodes")
+    features, genes = _names(matrix, "features", "genes")
+    with damage(str(matrix)):
+        adata = read_mtx(matrix).T
+    if adata.shape != (len(cells), len(genes)):
+        raise InputError(
+            f"{matrix} has {adata.n_vars:,} rows and {adata.n_obs:,} columns, but {features.name} has {len(genes):,} "
+            f"lines (features) and {barcodes.name} {len(cells):,} (cells); they must be of one data set"
+        )
+    adata.obs_names = cells[0]
+    adata.var_names = genes[min(1, genes.shape[1] - 1)]
+    for column, name in enumerate(("gene_ids", None, "feature_types")):
+        if name is not None and column < genes.shape[1]:
+            adata.var[name] = genes[column].to_numpy()
+    return adata
+
+
+def _names(matrix: Path, *kinds: str) -> tuple[Path, pd.DataFrame]:
+    """The table of names beside a matrix, which has one of these names, and its path."""
     prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
-    with damage(str(folder)), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Variable names are not unique")
-        return sc.read_10x_mtx(folder, prefix=prefix or None, gex_only=False, make_unique=False)
+    names = [f"{prefix}{kind}.tsv{ending}" for kind in kinds for ending in ("", ".gz")]
+    path = next((matrix.with_name(name) for name in names if matrix.with_name(name).is_file()), None)
+    if path is None:
+        raise InputError(f"{matrix.parent} holds {matrix.name}, but none of {listed(names)}, which must lie beside it")
+    with damage(str(path)):
+        table = pd.read_csv(path, sep="\t", header=None, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
+    return path, table
 
 
 def _written_by(form: str, attributes: Mapping[str, Any]) -> str:
