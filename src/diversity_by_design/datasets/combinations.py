@@ -32,12 +32,18 @@ def take_apart(labels: Collection[str], control: Collection[str], separator: str
 
 
 def _split(label: str, separator: str, control: Collection[str]) -> list[str]:
-    """Pieces between separators, without control, whose name may hold the separator too."""
-    enclosed = f"{separator}{label}{separator}"
-    for name in control:
-        if separator in name:
-            enclosed = enclosed.replace(f"{separator}{name}{separator}", separator)
-    return enclosed.removeprefix(separator).removesuffix(separator).split(separator)
+    """Pieces between separators, of which several in a row are one; control's name may hold the separator too."""
+    sign = re.escape(separator)
+    longest_first = sorted((name for name in control if separator in name), key=len, reverse=True)
+    names = "|".join(map(re.escape, longest_first)) or "(?!)"
+    once = separator.join(re.split(f"(?:{sign})+", label))
+    parts: list[str] = []
+    for number, piece in enumerate(re.split(f"(?<={sign})({names})(?={sign})", f"{separator}{once}{separator}")):
+        if number % 2:
+            parts.append(piece)
+        elif piece != separator:
+            parts += piece.removeprefix(separator).removesuffix(separator).split(separator)
+    return parts
 
 
 def _at_plus(labels: Collection[str], control: Collection[str]) -> dict[str, list[str]]:
