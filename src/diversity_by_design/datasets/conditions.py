@@ -96,14 +96,14 @@ def conditions_of(
             dropped.append(label)
         elif forms[label] & named.control:
             of_label[label] = CONTROL
+        elif not forms[label] & named.kept and named.is_no_call(*forms[label], *filter(None, [*guides, *genes])):
+            no_call.append(label)
         elif not all(guides):
             raise InputError(
                 f"label {label!r} of {where} has an empty part; combinations are written as "
                 f"A{settings.combination_separator or JOINER}B, and single perturbations without it (--drop-labels "
                 "leaves a label out)"
             )
-        elif not forms[label] & named.kept and named.is_no_call(forms[label], guides, genes):
-            no_call.append(label)
         elif not all(kept):
             raise InputError(
                 f"--guide-suffix {settings.guide_suffix!r} matches all of {label!r} of {where}, or of a part of it; it "
@@ -137,9 +137,9 @@ class _Named:
     unknown: set[str]
     kept: set[str]
 
-    def is_no_call(self, *names: Iterable[str]) -> bool:
+    def is_no_call(self, *names: str) -> bool:
         """Whether one of these names says that a perturbation is not known."""
-        asked = {name for several in names for name in several if name} - self.kept
+        asked = set(names) - self.kept
         return bool(asked & self.unknown) or any(map(label_evidence.is_no_call, asked))
 
 

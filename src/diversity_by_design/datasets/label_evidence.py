@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
+from diversity_by_design.datasets.combinations import split
 from diversity_by_design.labels import NO_PERTURBATION
 
 # Compared without case, and with one space for signs between words. They mean that a cell's perturbation is not known,
@@ -31,8 +32,8 @@ _WITHOUT_EFFECT = frozenset(
     """safe wt wildtype parental aavs1 rosa26 gal4 gfp egfp bfp rfp mcherry lacz luc luciferase media medium""".split()
 )
 _CONTROL_PHRASES = re.compile(
-    r"non?[-_ .]?target|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|empty[-_ .]?vector|intergenic|"
-    r"no[-_ .]site|non[-_ .]gene"
+    r"non?[-_ .]?target|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|empty[-_ .]?vector|intergenic|no[-_ .]site|"
+    r"non[-_ .]gene|dimethyl[-_ .]?sulfoxide"
 )
 # Words that a plain name of control may have besides.
 _PLAIN = _CONTROL_WORDS | frozenset(
@@ -50,7 +51,8 @@ SEPARATORS = (" || ", "||", " + ", "+", "|", ";", "&", " & ", ",", "__", "_", "/
 NUMBERS = r"[-_.]\d+$"
 GUIDE_SUFFIXES = (
     r"_[-+]_\d+.*$",
-    r"(?:[-_. ](?i:sgrna|grna|guide|sg|g)|sg|g)[-_. ]?\d+$",
+    r"[-_. ](?i:sgrna|grna|guide|sg|g)[-_. ]?\d+$",
+    r"(?:sg|g)\d+$",
     r"[-_. ]P\d(?:P\d)?$",
     NUMBERS,
     r"[-_.][ACGT]{17,22}$",
@@ -89,20 +91,13 @@ def is_plain_control(label: str) -> bool:
     return looks_like_control(label) and _PLAIN.issuperset(word.casefold() for word in words)
 
 
-def split_everywhere(label: str, separator: str) -> list[str]:
-    """Parts of a label between separators, of which several in a row are one, without spaces at their ends.
-
-    >>> split_everywhere("A || B", "||"), split_everywhere("A_B__A_B", "_")
-    (['A', 'B'], ['A', 'B', 'A', 'B'])
-    """
-    return [part.strip() for part in re.split(f"(?:{re.escape(separator)})+", label)]
-
-
-def joined_labels(labels: Iterable[str], separator: str, controls: Collection[str] = ()) -> list[str]:
+def joined_labels(
+    labels: Iterable[str], separator: str, controls: Collection[str] = (), single: Collection[str] = ()
+) -> list[str]:
     """Labels that are combinations at this separator: all their parts are labels of their own, or control.
 
-    If that makes out half of the labels, a part that occurs beside control only is taken for a label too. There are no
-    combinations if most labels with the separator have other parts.
+    Those in `single` are none. If that makes out half of the labels, a part that occurs beside control only is taken
+    for a label too. There are no combinations if most labels with the separator have other parts.
 
     >>> joined_labels(["A", "B", "A_B", "A_ctrl"], "_"), joined_labels(["ctrl", "A_ctrl", "B_ctrl", "A_B"], "_")
     (['A_B', 'A_ctrl'], ['A_B', 'A_ctrl', 'B_ctrl'])
@@ -110,33 +105,36 @@ def joined_labels(labels: Iterable[str], separator: str, controls: Collection[st
     []
     """
     names = {label.strip() for label in labels}
-    nothing = {*controls, *NO_PERTURBATION}
-    perturbed: dict[str, list[str]] = {}
-    for name in names - nothing:
-        if separator in name and not _is_number(name):
-            parts = [
-                part for part in split_everywhere(name, separator) if part not in nothing and not is_plain_control(part)
-            ]
-            if parts:
-                perturbed[name] = parts
-    alone = {parts[0] for parts in perturbed.values() if len(set(parts)) == 1 and _NAME.fullmatch(parts[0])}
+    nothing = {*controls, *NO_PERTURBATION, *filter(is_plain_control, names)}
+    perturbed: dict[str, set[str]] = {}
+    alone: set[str] = set()
+    for name in names - nothing - set(single):
+        if separator not in name or _is_number(name):
+            continue
+        parts = [part.strip() for part in split(name, separator, nothing)]
+        others = {part for part in parts if part not in nothing and not is_plain_control(part)}
+        perturbed[name] = others
+        if len(others) == 1 and not others.issuperset(parts):
+            alone |= set(filter(_NAME.fullmatch, others))
 
     def joined(known: set[str]) -> list[str]:
-        return sorted(name for name, parts in perturbed.items() if known.issuperset(parts))
+        return sorted(name for name, others in perturbed.items() if others and known.issuperset(others))
 
     found, more = joined(names), joined(names | alone)
-    found = more if 2 * len(more) >= sum(not is_plain_control(name) for name in names) else found
+    found = more if 2 * len(more) >= len(names - nothing) else found
     return found if 2 * len(found) >= len(perturbed) else []
 
 
-def likely_separator(labels: Iterable[str], controls: Collection[str] = ()) -> tuple[str, list[str]] | None:
-    """The separator by which most labels are combinations of others, and these labels; None without any.
+def likely_separator(
+    labels: Iterable[str], controls: Collection[str] = (), single: Collection[str] = ()
+) -> tuple[str, list[str]] | None:
+    """The separator by which most labels are combinations (see `joined_labels`), and these; None without any.
 
     >>> likely_separator(["A", "B", "C", "A_B", "C_A", "RP11-34"])
     ('_', ['A_B', 'C_A'])
     """
     labels = list(labels)
-    found = [(separator, joined_labels(labels, separator, controls)) for separator in SEPARATORS]
+    found = [(separator, joined_labels(labels, separator, controls, single)) for separator in SEPARATORS]
     separator, joined = max(found, key=lambda item: len(item[1]))
     return (separator, joined) if joined else None
 
