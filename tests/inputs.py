@@ -93,7 +93,8 @@ def _unused(adata: ad.AnnData) -> ad.AnnData:
 
 
 THREE = {"control": 60, "KLF1": 24, "BAK1": 24, "CEBPE": 24}
-KEPT = {"control": 60, "KLF1": 24, "BAK1": 24, "CEBPE": 24}
+# As several programs write it, with spaces and in combinations.
+NO_CALL = ("nan", "NA", "None", "Unassigned ", "*", "", "-", "No confident call", "Negative", "Doublet", "KLF1+NA")
 
 INPUTS = {
     # Labels: combinations.
@@ -152,12 +153,12 @@ INPUTS = {
     "four genes": Input(
         {**THREE, "KLF1+BAK1+CEBPE+FEV": 24, "FEV+BAK1+KLF1+CEBPE": 24},
         option(),
-        {**KEPT, "BAK1+CEBPE+FEV+KLF1": 48},
+        {**THREE, "BAK1+CEBPE+FEV+KLF1": 48},
     ),
     "a gene twice": Input(
         {**THREE, "KLF1+KLF1": 24, "BAK1+KLF1+BAK1": 24},
         option(),
-        {**KEPT, "KLF1": 48, "BAK1+KLF1": 24},
+        {**THREE, "KLF1": 48, "BAK1+KLF1": 24},
         said=("twice", 2, "KLF1+KLF1"),
     ),
     "an empty part": Input({**THREE, "KLF1+": 24}, option(), said=("KLF1+", "empty", "--drop-labels")),
@@ -181,37 +182,24 @@ INPUTS = {
     ),
     # Labels: no call.
     "words for no call": Input(
-        {
-            **THREE,
-            "nan": 5,
-            "NA": 5,
-            "None": 5,
-            "Unassigned ": 5,
-            "*": 5,
-            "": 5,
-            "-": 5,
-            "No confident call": 5,
-            "Negative": 5,
-            "Doublet": 5,
-            "KLF1+NA": 5,
-        },
+        {**THREE, **dict.fromkeys(NO_CALL, 5)},
         option(),
-        KEPT,
+        THREE,
         said=(55, "nan", "None", "*", "Negative", "KLF1+NA"),
         shown=("no call",),
     ),
-    "no value": Input({**THREE, None: 30}, option(), KEPT, said=(30, "no label"), shown=(30,)),
+    "no value": Input({**THREE, None: 30}, option(), THREE, said=(30, "no label"), shown=(30,)),
     "another word for no call": Input(
         {**THREE, "low quality": 30},
         option(more="--no-call 'low quality'"),
-        KEPT,
+        THREE,
         said=(30, "low quality"),
         suggested=option(),
     ),
     "a gene called NA": Input(
         {**THREE, "NA": 24, "NA+KLF1": 24},
         option(more="--keep-label NA"),
-        {**KEPT, "NA": 24, "KLF1+NA": 24},
+        {**THREE, "NA": 24, "KLF1+NA": 24},
         suggested=option(),
     ),
     "control is called None": Input(
@@ -329,11 +317,11 @@ INPUTS = {
             "HLA-B_2": 24,
             "STAT2_1": 24,
             "STAT2_3": 24,
-            "nan": 20,
+            "nan": 9,
         },
         option("sgRNA", "'*SITE*'", more="--guide-suffix '_[0-9]+$' --context-key condition"),
         {"control": 60, "HLA-B": 48, "STAT2": 48},
-        said=("nan", 20),
+        said=("nan", 9),
         key="sgRNA",
         columns={"condition": _by_turns("Control", "IFNγ")},
         suggested=option("sgRNA", "NO_SITE_3", "ONE_NON-GENE_SITE_5", more=r"--guide-suffix '[-_.]\d+$'"),
@@ -396,7 +384,7 @@ INPUTS = {
         option(),
         {"control": 60, "A" * 1000: 24, "A" * 999 + "x": 24},
     ),
-    "case": Input({**THREE, "klf1": 24}, option(), {**KEPT, "klf1": 24}, said=("KLF1", "klf1", "case")),
+    "case": Input({**THREE, "klf1": 24}, option(), {**THREE, "klf1": 24}, said=("KLF1", "klf1", "case")),
     # What is in the columns.
     "categories without cells": Input(THREE, option(), {"control": 60, "KLF1": 24, "BAK1": 24}, change=_unused),
     "whole numbers, some missing": Input(
@@ -424,7 +412,7 @@ INPUTS = {
     "control in one of two cell lines": Input(
         THREE,
         option(),
-        KEPT,
+        THREE,
         said=("cell_line", "RPE1", "--context-key"),
         columns={"cell_line": _of_label(lambda name: "K562" if name in ("control", "KLF1") else "RPE1")},
         shown=("cell_line", "--context-key"),
@@ -433,21 +421,21 @@ INPUTS = {
     "versions of Ensembl": Input(
         THREE,
         option(more="--gene-names gene_name"),
-        KEPT,
+        THREE,
         change=lambda a: _var(a, index=[f"ENSG{n:011d}.{n % 9}" for n in range(N_GENES)], gene_name=GENES),
         shown=("Ensembl", "versions", "gene_name"),
     ),
     "rows as names of genes": Input(
         THREE,
         option(more="--gene-names gene_name"),
-        KEPT,
+        THREE,
         change=lambda a: _var(a, index=[str(n) for n in range(N_GENES)], gene_name=GENES),
         shown=("numbers", "gene_name"),
     ),
     "mouse": Input(
         THREE,
         option(more="--gene-names feature_name"),
-        KEPT,
+        THREE,
         change=lambda a: _var(
             a,
             index=[f"ENSMUSG{n:011d}" for n in range(N_GENES)],
@@ -458,7 +446,7 @@ INPUTS = {
     "genes of one name": Input(
         THREE,
         option(),
-        KEPT,
+        THREE,
         said=("more than once",),
         change=lambda a: _var(a, index=[*GENES[:-2], "KLF1", "KLF1"]),
         shown=(1, "more than once"),

@@ -80,10 +80,13 @@ def conditions_of(
 
     names = {label: targets.get(label, label).strip() for label in sorted(cells)}
     forms = {label: {label.strip(), name} for label, name in names.items()}
-    pieces = _all_parts(take_apart(set(names.values()), NO_PERTURBATION, settings.combination_separator))
-    named = _named(settings, set().union(*forms.values()), pieces | set(map(target, pieces)), where)
+    wholes = set().union(*forms.values())
+    known = {*NO_PERTURBATION, *_words_for_no_call(wholes)}
+    apart = take_apart(wholes, known, settings.combination_separator)
+    pieces = {part for parts_of_one in apart.values() for part in parts_of_one} - {""}
+    named = _named(settings, wholes, pieces | set(map(target, pieces)), where)
     nothing = named.control | {*NO_PERTURBATION}
-    apart = take_apart(set(names.values()), nothing, settings.combination_separator)
+    apart = take_apart(wholes, known | named.control | named.unknown, settings.combination_separator)
 
     of_label: dict[str, str] = {}
     no_call, dropped, twice = [], [], []
@@ -188,8 +191,10 @@ def _quoted(labels: Iterable[str], limit: int = SHOWN) -> str:
     return listed((repr(shortened(label)) for label in labels), limit)
 
 
-def _all_parts(apart: Mapping[str, Iterable[str]]) -> set[str]:
-    return {part for pieces in apart.values() for part in pieces} - {""}
+def _words_for_no_call(labels: Iterable[str]) -> set[str]:
+    """Labels, and what stands beside a + in some, that say that a perturbation is not known."""
+    names = {part.strip() for label in labels for part in (label, *label.split(JOINER))}
+    return {name for name in names if any(map(str.isalnum, name)) and label_evidence.is_no_call(name)}
 
 
 def _what_was_done(

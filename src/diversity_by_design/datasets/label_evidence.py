@@ -87,7 +87,8 @@ def is_plain_control(label: str) -> bool:
     >>> [is_plain_control(name) for name in ("NT-3", "non-targeting_00035", "GFP", "KLF1_NegCtrl0", "EGFP (EGFP-NT2)")]
     [True, True, False, False, False]
     """
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", label)
+    tokens = [token for token in re.split(r"[\W_]+", label) if not _NUMBERED.fullmatch(token.casefold())]
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", " ".join(tokens))
     return looks_like_control(label) and _PLAIN.issuperset(word.casefold() for word in words)
 
 
