@@ -61,6 +61,20 @@ def label_text(label: object) -> str:
     return str(label)
 
 
+def shortened(label: str, longest: int = 60) -> str:
+    """A label as figures and messages show it: of a long one the beginning and the end.
+
+    Examples
+    --------
+    >>> shortened("KLF1"), shortened("chr1.1001_top_two_chr2.1002_top_two_x", 20)
+    ('KLF1', 'chr1.1001_…top_two_x')
+    """
+    if len(label) <= longest:
+        return label
+    half = (longest - 1) // 2
+    return f"{label[: longest - 1 - half]}…{label[-half:]}"
+
+
 def labels_as_text(labels: pd.Series) -> pd.Series:
     """Labels of cells as `label_text` writes them; None where one is missing.
 

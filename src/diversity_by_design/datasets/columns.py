@@ -16,7 +16,7 @@ _PERTURBATION = frozenset(
 )
 _CONTEXT = frozenset(
     """cell line cellline celltype type donor patient individual subject tissue treatment stimulation stim condition
-    timepoint time day dose concentration organism species disease state""".split()
+    timepoint time day dose concentration organism species disease state genotype clone sex age stage""".split()
 )
 _BATCH = frozenset(
     """batch gem group gemgroup replicate rep biorep replica lane library lib sample pool run plate channel well chip
@@ -49,16 +49,18 @@ def perturbation_evidence(column: pd.Series, genes: Collection[str]) -> list[str
 
     `genes` are the names of the data set's genes.
     """
+    has_name = bool(words(str(column.name)) & _PERTURBATION)
+    if words(str(column.name)) & _NUMBER or (pd.api.types.is_numeric_dtype(column.dtype) and not has_name):
+        return []
     if pd.api.types.is_float_dtype(column.dtype) and not (column.dropna() % 1 == 0).all():
         return []
     n_labels = column.nunique()
-    if n_labels < 3 or words(str(column.name)) & _NUMBER:
+    # Most labels of one cell only: rather something about cells, and slow to look through.
+    if n_labels < 3 or (2 * n_labels > len(column) and not has_name):
         return []
     labels = label_counts(column)
     called = [label for label in labels if not label_evidence.is_no_call(label)]
-    evidence = []
-    if words(str(column.name)) & _PERTURBATION:
-        evidence.append("its name")
+    evidence = ["its name"] if has_name else []
     controls = [label for label in called if label_evidence.looks_like_control(label)]
     if controls and len(controls) < len(called):
         evidence.append("labels like control")
@@ -68,7 +70,6 @@ def perturbation_evidence(column: pd.Series, genes: Collection[str]) -> list[str
         evidence.append("labels that are genes")
     if label_evidence.likely_separator(others):
         evidence.append("combinations of its own labels")
-    # Most labels of one cell only: rather something about cells.
     return evidence if 2 * n_labels <= len(column) or len(evidence) > 1 else []
 
 
@@ -79,7 +80,8 @@ def genes_of(label: str) -> set[str]:
 
 def context_columns(obs: pd.DataFrame, without: Collection[str] = ()) -> list[str]:
     """Columns that look like contexts of cells: cell line, donor, treatment, time, dose."""
-    return [name for name in _of_few_values(obs, without) if words(name) & _CONTEXT and not words(name) & _BATCH]
+    names = _of_few_values(obs, without)
+    return [name for name in names if words(name) & _CONTEXT and not words(name) & (_BATCH | {"ontology"})]
 
 
 def batch_columns(obs: pd.DataFrame, without: Collection[str] = ()) -> list[str]:
@@ -88,20 +90,37 @@ def batch_columns(obs: pd.DataFrame, without: Collection[str] = ()) -> list[str]
 
 
 def symbol_columns(var: pd.DataFrame) -> list[str]:
-    """Columns that look like gene symbols, where the genes' own names are Ensembl identifiers."""
-    if not ensembl_share(var.index) > 0.5:
+    """Columns that look like gene symbols, where the genes' own names are Ensembl identifiers or numbers."""
+    if identifiers(var.index) == "":
         return []
     names = [name for name in var.columns if words(name) & {"symbol", "symbols", "name", "names", "gene", "feature"}]
     texts = [name for name in names if pd.api.types.infer_dtype(var[name].dropna().astype(object)) == "string"]
-    return [name for name in texts if var[name].nunique() > len(var) / 2 and ensembl_share(var[name]) < 0.5]
+    return [name for name in texts if var[name].nunique() > len(var) / 2 and identifiers(var[name]) == ""]
 
 
-def ensembl_share(names: Collection[object]) -> float:
-    """Part of some names that are Ensembl's identifiers of genes."""
+def identifiers(names: Collection[object]) -> str:
+    """What most names of genes are, other than symbols; nothing if they may be symbols.
+
+    >>> identifiers(["ENSG00000105610.6", "ENSG00000131711.15"]), identifiers(["0", "1"]), identifiers(["KLF1", "7SK"])
+    ('Ensembl identifiers with versions', 'numbers', '')
+    """
     given = [str(name) for name in names]
-    return sum(bool(ENSEMBL.fullmatch(name)) for name in given) / max(1, len(given))
+    ensembl = [name for name in given if ENSEMBL.fullmatch(name)]
+    if 2 * len(ensembl) > len(given):
+        versions = 2 * sum("." in name for name in ensembl) > len(given)
+        return "Ensembl identifiers" + (" with versions" if versions else "")
+    return "numbers" if 2 * sum(map(str.isdecimal, given)) > len(given) else ""
 
 
 def _of_few_values(obs: pd.DataFrame, without: Collection[str]) -> list[str]:
-    names = [name for name in obs.columns if name not in without]
-    return [name for name in names if 1 < obs[name].nunique() <= min(MOST_CONTEXTS, max(2, len(obs) // 4))]
+    """Columns of several values, but not many, other than some and those that say the same in other words."""
+    most = min(MOST_CONTEXTS, max(2, len(obs) // 4))
+    names = [name for name in obs.columns if name not in without and 1 < obs[name].nunique() <= most]
+    taken = [name for name in without if name in obs]
+    return [name for name in names if not any(_same_groups(obs, name, other) for other in taken)]
+
+
+def _same_groups(obs: pd.DataFrame, name: str, other: str) -> bool:
+    """Whether each value of one column goes with one value of the other."""
+    pairs = len(obs[[name, other]].dropna().drop_duplicates())
+    return pairs == obs[name].nunique() == obs[other].nunique()

@@ -26,18 +26,28 @@ def take_apart(labels: Collection[str], control: Collection[str], separator: str
     """
     if separator == JOINER:
         return {label: _pieces(label) for label in sorted(labels)}
-    coarse = {label: _split(label, separator, control) if separator else [label] for label in sorted(labels)}
+    coarse = {label: split(label, separator, control) if separator else [label] for label in sorted(labels)}
     at_plus = _at_plus({piece.strip() for pieces in coarse.values() for piece in pieces}, control)
     return {label: [part for piece in pieces for part in at_plus[piece.strip()]] for label, pieces in coarse.items()}
 
 
-def _split(label: str, separator: str, control: Collection[str]) -> list[str]:
-    """Pieces between separators, without control, whose name may hold the separator too."""
-    enclosed = f"{separator}{label}{separator}"
-    for name in control:
-        if separator in name:
-            enclosed = enclosed.replace(f"{separator}{name}{separator}", separator)
-    return enclosed.removeprefix(separator).removesuffix(separator).split(separator)
+def split(label: str, separator: str, control: Collection[str]) -> list[str]:
+    """Pieces between separators, of which several in a row are one; a name of control may hold the separator too.
+
+    >>> split("A_B__A_B", "_", []), split("A_non_targeting", "_", ["non_targeting"])
+    (['A', 'B', 'A', 'B'], ['A', 'non_targeting'])
+    """
+    sign = re.escape(separator)
+    longest_first = sorted((name for name in control if separator in name), key=len, reverse=True)
+    names = "|".join(map(re.escape, longest_first)) or "(?!)"
+    once = separator.join(re.split(f"(?:{sign})+", label))
+    parts: list[str] = []
+    for number, piece in enumerate(re.split(f"(?<={sign})({names})(?={sign})", f"{separator}{once}{separator}")):
+        if number % 2:
+            parts.append(piece)
+        elif piece != separator:
+            parts += piece.removeprefix(separator).removesuffix(separator).split(separator)
+    return parts
 
 
 def _at_plus(labels: Collection[str], control: Collection[str]) -> dict[str, list[str]]:

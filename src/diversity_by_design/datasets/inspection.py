@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from diversity_by_design.datasets import label_evidence
-from diversity_by_design.datasets.calls import GuideCalls, calls_of_counts, labels_of, read_calls
+from diversity_by_design.datasets.calls import calls_of_counts, labels_of, read_calls
+from diversity_by_design.datasets.cell_labels import cell_labels
 from diversity_by_design.datasets.columns import (
     batch_columns,
     context_columns,
-    ensembl_share,
+    identifiers,
     label_counts,
     perturbation_evidence,
     symbol_columns,
 )
-from diversity_by_design.datasets.combinations import take_apart
 from diversity_by_design.datasets.counts import MatrixSample, hold_the_same, sample
+from diversity_by_design.datasets.label_facts import LabelFacts, label_facts
 from diversity_by_design.datasets.reading import CellFile
+from diversity_by_design.datasets.selection import choose_cells
 from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
-from diversity_by_design.errors import listed
-from diversity_by_design.labels import JOINER, NO_PERTURBATION
+from diversity_by_design.errors import InputError, listed, unique_names
+from diversity_by_design.labels import JOINER, shortened
 
-# Labels that the text names, and that JSON holds, most cells first.
-SHOWN, KEPT = 8, 1000
+# Labels that the text names, most cells first.
+SHOWN = 8
+# How the outcome of a command begins that would not prepare the file.
+REFUSED = "as it stands, this is refused"
+# Evidence of labels that are guide calls.
+CALLED = ("guides of cells",)
 # Where Cell Ranger writes the guides of cells, from the folder of the matrix.
 CALLS = "crispr_analysis/protospacer_calls_per_cell.csv"
 
@@ -42,29 +48,12 @@ class MatrixFacts:
     shape: tuple[int, ...]
     dtype: str
     storage: str  # dense, CSR or CSC
-    smallest: float  # stored value of the sample
-    largest: float
+    smallest: float | None  # stored value of the sample; None if one is missing or infinite
+    largest: float | None
     whole_numbers: bool  # in the sample
     scale: str  # see `scales.Kind`
     evidence: str
     cells_looked_at: int
-
-
-@dataclass(frozen=True)
-class LabelFacts:
-    """Labels that may name perturbations."""
-
-    source: str  # column of obs, path of a table of calls, or `features`
-    evidence: tuple[str, ...]  # what speaks for it
-    n_labels: int
-    labels: dict[str, int]  # number of cells of each, the most frequent first
-    without_label: int  # cells
-    control: tuple[str, ...]  # labels that look like control
-    no_call: dict[str, int]  # labels that mean no call
-    separator: str | None  # what seems to join combinations
-    combinations: tuple[str, ...]
-    guide_suffix: str | None  # ending by which guides of one target seem to differ
-    n_targets: int | None  # without it
 
 
 @dataclass(frozen=True)
@@ -94,6 +83,7 @@ class Inspection:
     columns: tuple[str, ...]  # all of obs
     notes: tuple[str, ...]
     command: str  # that would prepare it
+    outcome: str  # what it makes of the labels; empty if there is something to fill in
     to_choose: tuple[str, ...]  # what of the command is to be replaced, or might be
 
     def to_json(self) -> str:
@@ -117,19 +107,23 @@ def inspect_file(path: Path, modality: str | None = None) -> Inspection:
         samples = {name: sample(file, name) for name in file.matrices}
         names = _gene_names(file)
         candidates = [
-            _label_facts(str(name), label_counts(column), int(column.isna().sum()), evidence)
+            label_facts(str(name), label_counts(column), int(column.isna().sum()), evidence, names)
             for name, column in file.obs.items()
             if (evidence := perturbation_evidence(column, names))
         ]
-        candidates.sort(key=lambda facts: -len(facts.evidence))
+        # Rather targets than their guides.
+        candidates.sort(
+            key=lambda facts: (-len(facts.evidence), facts.guide_suffix is not None, facts.source != "perturbation")
+        )
         notes = list(file.notes)
         candidates = [*_called(file, notes), *candidates]
         without = {facts.source for facts in candidates[:1]}
         contexts = {str(name): label_counts(file.obs[name]) for name in context_columns(file.obs, without)}
         batches = {str(name): int(file.obs[name].nunique()) for name in batch_columns(file.obs, without)}
         genes = _gene_facts(file.var)
-        command, to_choose = _command(path, file, samples, candidates, genes)
-        to_choose += [f"--context-key {name} keeps its values apart" for name in contexts]
+        options, to_choose = _options(file, samples, candidates, genes)
+        to_choose += [f"--context-key {shlex.quote(name)} keeps its values apart" for name in contexts]
+        to_choose += [f"--batch-key {shlex.quote(name)} draws cells evenly from its values" for name in batches]
         return Inspection(
             path=str(path),
             form=file.form,
@@ -142,7 +136,8 @@ def inspect_file(path: Path, modality: str | None = None) -> Inspection:
             batches=batches,
             columns=tuple(map(str, file.obs.columns)),
             notes=tuple(notes),
-            command=command,
+            command=shlex.join(["dbd", "prepare", str(path), *_arguments(options)]),
+            outcome=_outcome(file, samples, options),
             to_choose=tuple(to_choose),
         )
 
@@ -159,13 +154,17 @@ def _matrix_facts(file: CellFile, name: str, part: MatrixSample) -> MatrixFacts:
         shape=tuple(map(int, matrix.shape)),
         dtype=str(matrix.dtype),
         storage={"csr": "CSR", "csc": "CSC"}.get(getattr(matrix, "format", ""), "dense"),
-        smallest=float(part.values.min(initial=0)),
-        largest=float(part.values.max(initial=0)),
+        smallest=_finite(part.values.min(initial=0)),
+        largest=_finite(part.values.max(initial=0)),
         whole_numbers=bool((part.values == np.floor(part.values)).all()),
         scale=part.scale.kind,
         evidence=part.scale.text,
         cells_looked_at=0 if part.cells is None else part.cells.shape[0],
     )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _gene_names(file: CellFile) -> set[str]:
@@ -174,123 +173,119 @@ def _gene_names(file: CellFile) -> set[str]:
 
 
 def _gene_facts(var: pd.DataFrame) -> GeneFacts:
-    share = ensembl_share(var.index)
-    versions = share > 0.5 and sum("." in name for name in var.index) > len(var) / 2
-    kind = "Ensembl identifiers" + (" with versions" if versions else "") if share > 0.5 else "names or symbols"
+    kind = identifiers(var.index) or "names or symbols"
     repeated = int(var.index[var.index.duplicated()].nunique())
     return GeneFacts(len(var), kind, tuple(map(str, var.index[:3])), repeated, tuple(symbol_columns(var)))
 
 
-def _label_facts(source: str, counts: Mapping[str, int], missing: int, evidence: Collection[str]) -> LabelFacts:
-    no_call = {label: n for label, n in counts.items() if label_evidence.is_no_call(label)}
-    called = [label for label in counts if label not in no_call]
-    control = [label for label in called if label_evidence.looks_like_control(label)]
-    separator, joined = label_evidence.likely_separator(called, control) or (None, [])
-    parts = take_apart(called, NO_PERTURBATION, None if separator == JOINER else separator)
-    if separator in (None, JOINER):
-        joined = sorted(label for label, pieces in parts.items() if len(pieces) > 1)
-        separator = JOINER if joined else None
-    # A combination with control is no control.
-    control = [label for label in control if label not in joined]
-    guides = {part for pieces in parts.values() for part in pieces} - {*control, *NO_PERTURBATION, ""}
-    suffix, targets = label_evidence.likely_guide_suffix(guides) or (None, {})
-    most = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:KEPT])
-    return LabelFacts(
-        source=source,
-        evidence=tuple(evidence),
-        n_labels=len(counts),
-        labels=most,
-        without_label=missing,
-        control=tuple(sorted(control)),
-        no_call=no_call,
-        separator=separator,
-        combinations=tuple(joined),
-        guide_suffix=suffix,
-        n_targets=len(targets) or None,
-    )
-
-
 def _called(file: CellFile, notes: list[str]) -> Iterator[LabelFacts]:
-    """Labels of guide calls beside the matrix, and of guide features within it."""
-    found = [folder / CALLS for folder in (file.path, *file.path.parents[:2]) if (folder / CALLS).is_file()]
-    if found:
-        yield _calls_facts(file, str(found[0]), read_calls(found[0]), notes)
-    elif file.guides is not None:
-        least = PreparationSettings().guide_umis
-        calls = calls_of_counts(file.guides.X, file.obs.index, file.guides.var_names, least)
-        yield _calls_facts(file, FEATURES, calls, notes)
-
-
-def _calls_facts(file: CellFile, source: str, calls: GuideCalls, notes: list[str]) -> LabelFacts:
-    labels, matching = labels_of(calls, file.obs.index, str(file.path))
+    """Labels of guide calls beside the matrix, or of guide features within it."""
+    beside = [folder / CALLS for folder in (file.path, *file.path.parents[:2]) if (folder / CALLS).is_file()]
+    try:
+        if beside:
+            calls = read_calls(beside[0])
+        elif file.guides is None:
+            return
+        else:
+            least = PreparationSettings().guide_umis
+            calls = calls_of_counts(file.guides.X, file.obs.index, file.guides.var_names, least)
+        labels, matching = labels_of(calls, file.obs.index, str(file.path))
+    except InputError as error:
+        notes.append(f"guides of cells cannot be used: {error}")
+        return
     notes += [*calls.notes, *matching]
-    return _label_facts(source, label_counts(labels), int(labels.isna().sum()), ("guides of cells",))
+    source = str(beside[0]) if beside else FEATURES
+    yield label_facts(source, label_counts(labels), int(labels.isna().sum()), CALLED)
 
 
-def _command(
-    path: Path,
-    file: CellFile,
-    samples: Mapping[str, MatrixSample],
-    candidates: Collection[LabelFacts],
-    genes: GeneFacts,
-) -> tuple[str, list[str]]:
-    """Command that would prepare the file, and what is to be chosen in it."""
-    options: list[str] = []
+def _options(
+    file: CellFile, samples: Mapping[str, MatrixSample], candidates: Sequence[LabelFacts], genes: GeneFacts
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings that would prepare the file, and what is to be chosen in them."""
+    options: dict[str, Any] = {}
     to_choose: list[str] = []
     if file.modality is not None:
-        options += ["--modality", file.modality]
-    if not candidates:
-        options += ["--perturbation-key", "COLUMN", "--control-label", "LABEL"]
+        options["modality"] = file.modality
+    if candidates:
+        options |= _options_of_labels(candidates[0], to_choose)
+        others = [other.source for other in candidates[1:]]
+        if others:
+            to_choose.append(f"other columns that may name perturbations: {listed(others, 5)}")
+    else:
+        options |= {"perturbation_key": "COLUMN", "control_label": ["LABEL"]}
         to_choose.append(
             "COLUMN: no column of obs looks like perturbations; name the one that does, or give the guides of each "
             "cell with --calls FILE; and LABEL, that of unperturbed cells"
         )
-    for facts in list(candidates)[:1]:
-        from_calls = facts.source == FEATURES or facts.source not in file.obs
-        options += ["--calls" if from_calls else "--perturbation-key", facts.source]
-        options += _control_options(facts, to_choose)
-        if facts.separator not in (None, "+") and not from_calls:
-            options += ["--combination-separator", str(facts.separator).strip()]
-        if facts.guide_suffix is not None:
-            options += ["--guide-suffix", facts.guide_suffix]
-            to_choose.append(
-                f"--guide-suffix joins guides of {facts.n_targets:,} targets; leave it out to keep them apart"
-            )
-        others = [other.source for other in list(candidates)[1:]]
-        if others:
-            to_choose.append(f"other columns that may name perturbations: {listed(others, 5)}")
     kinds = {name: part.scale.kind for name, part in samples.items()}
-    counted = [name for name, kind in kinds.items() if kind == "counts"]
-    if not counted and "fractional counts" in kinds.values():
-        options.append("--round")
-        to_choose.append("--round rounds fractions of counts; raw counts would be better")
-    elif not counted:
-        to_choose.append("no matrix holds raw counts, which preparation needs")
-    elif not all(hold_the_same(file, samples, counted[0], other) for other in counted[1:]):
-        options += ["--matrix", counted[0]]
+    wanted = "counts" if "counts" in kinds.values() else "fractional counts"
+    counted = [name for name, kind in kinds.items() if kind == wanted]
+    if counted and not all(hold_the_same(file, samples, counted[0], other) for other in counted[1:]):
+        options["matrix"] = counted[0]
         to_choose.append(f"--matrix: counts may be those of {listed(counted)}, which differ")
+    if counted and wanted != "counts":
+        options["round"] = True
+        to_choose.append("--round rounds fractions of counts; raw counts would be better")
     if genes.symbols:
-        options += ["--gene-names", genes.symbols[0]]
-    return shlex.join(["dbd", "prepare", str(path), *options]), to_choose
+        options["gene_names"] = genes.symbols[0]
+    return options, to_choose
 
 
-def _control_options(facts: LabelFacts, to_choose: list[str]) -> list[str]:
-    """Options that name the labels that look like control: each, or by a pattern if many."""
+def _options_of_labels(facts: LabelFacts, to_choose: list[str]) -> dict[str, Any]:
+    called = facts.evidence == CALLED
+    options: dict[str, Any] = {"calls" if called else "perturbation_key": facts.source}
+    options["control_label"] = facts.control_label or ["LABEL"]
     if not facts.control:
-        instead = f" ({listed(facts.no_call)} may stand for it)" if facts.no_call else ""
+        instead = f" ({_shown(facts.no_call)} may stand for it)" if facts.no_call else ""
         to_choose.append(f"LABEL: no label looks like control; name that of unperturbed cells{instead}")
-        return ["--control-label", "LABEL"]
-    names = list(facts.control)
-    first, last = min(names), max(names)
-    pattern = (
-        first[: next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))]
-        + "*"
+    others = [name for name in facts.control if facts.plain_control and name not in facts.plain_control]
+    n_named = len(facts.control) - len(others)
+    if n_named > 1:
+        to_choose.append(f"control: {n_named} labels look like it, and are joined; name those that are")
+    if others:
+        to_choose.append(f"{_shown(others)}: control too? If so, name them with --control-label")
+    if facts.separator not in (None, JOINER) and not called:
+        options["combination_separator"] = facts.separator.strip()
+    if facts.guide_suffix is not None:
+        options["guide_suffix"] = facts.guide_suffix
+        to_choose.append(f"--guide-suffix joins guides of {facts.n_targets:,} targets; leave it out to keep them apart")
+    return options
+
+
+def _arguments(options: Mapping[str, Any]) -> Iterator[str]:
+    """Settings as options of a command."""
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield flag
+        else:
+            yield from (text for item in ([value] if isinstance(value, str) else value) for text in (flag, item))
+
+
+def _outcome(file: CellFile, samples: Mapping[str, MatrixSample], options: Mapping[str, Any]) -> str:
+    """What preparation makes of the labels, or why it refuses them; nothing where these are to be filled in."""
+    if "LABEL" in options["control_label"]:
+        return ""
+    if not {"counts", "fractional counts"} & {part.scale.kind for part in samples.values()}:
+        return f"{REFUSED}: no matrix holds raw counts"
+    settings = PreparationSettings().changed(dict(options))
+    try:
+        unique_names(file.obs.index, "cell", str(file.path))
+        labels = cell_labels(file, settings)
+        cells = pd.DataFrame({"condition": labels.of_cells()}, index=file.obs.index)
+        choice = choose_cells(cells, np.ones(len(cells), bool), settings, 0, labels.where)
+    except InputError as error:
+        return f"{REFUSED}: {error}"
+    n = cells["condition"].iloc[choice.rows].nunique() - 1
+    fewer = f"; {len(choice.left_out):,} others have fewer" if choice.left_out else ""
+    return (
+        f"as it stands: {n:,} perturbations x {choice.cells_per_perturbation} cells, which --cells-per-perturbation "
+        f"changes{fewer}; {choice.control_cells:,} control cells; before cells with few genes are left out"
     )
-    if len(names) > 3 and len(pattern) > 2 and {n for n in facts.labels if n.startswith(pattern[:-1])} == set(names):
-        names = [pattern]
-    if len(facts.control) > 1:
-        to_choose.append(f"control: {len(facts.control)} labels look like it, and are joined; name those that are")
-    return [text for name in names for text in ("--control-label", name)]
+
+
+def _shown(labels: Iterable[str], limit: int = SHOWN) -> str:
+    return listed(map(shortened, labels), limit)
 
 
 def _text(found: Inspection) -> Iterator[str]:
@@ -300,7 +295,7 @@ def _text(found: Inspection) -> Iterator[str]:
     yield "matrices"
     for matrix in found.matrices:
         yield (
-            f"  {matrix.name}: {matrix.storage} {matrix.dtype}, {matrix.smallest:g} to {matrix.largest:g}; "
+            f"  {matrix.name}: {matrix.storage} {matrix.dtype}{_from_to(matrix.smallest, matrix.largest)}; "
             f"{matrix.evidence}"
         )
     yield "genes"
@@ -315,7 +310,7 @@ def _text(found: Inspection) -> Iterator[str]:
         yield "perturbations"
         yield f"  no column looks like it; the columns of obs are: {listed(found.columns, 30)}"
     for name, values in found.contexts.items():
-        shown = listed((f"{value} ({n:,})" for value, n in values.items()), SHOWN)
+        shown = listed((f"{shortened(value)} ({n:,})" for value, n in values.items()), SHOWN)
         yield f"may be a context: obs[{name!r}], {len(values)} values: {shown}"
     for name, n in found.batches.items():
         yield f"may be a batch or replicate: obs[{name!r}], {n} values"
@@ -323,6 +318,8 @@ def _text(found: Inspection) -> Iterator[str]:
     yield ""
     yield "To prepare it:"
     yield f"  {found.command}"
+    if found.outcome:
+        yield f"  ({found.outcome})"
     yield "To prepare and analyse it, in a clone of the project:"
     yield f"  {analysis_command(found.command)}"
     yield from (f"  - {choice}" for choice in found.to_choose)
@@ -340,18 +337,23 @@ def analysis_command(command: str) -> str:
 
 def _label_text(facts: LabelFacts) -> Iterator[str]:
     yield f"may name perturbations: {facts.source} ({listed(facts.evidence)})"
-    shown = listed((f"{label} ({n:,})" for label, n in facts.labels.items()), SHOWN)
-    yield f"  {facts.n_labels:,} labels: {shown}"
+    shown = listed((f"{shortened(label)} ({n:,})" for label, n in list(facts.labels.items())[:SHOWN]), SHOWN)
+    more = f" and {facts.n_labels - SHOWN:,} more" if facts.n_labels > SHOWN else ""
+    yield f"  {facts.n_labels:,} labels: {shown}{more}"
     if facts.without_label:
         yield f"  {facts.without_label:,} cells have none"
     for labels, what in ((facts.control, "look like control"), (facts.no_call, "mean no call, and are left out")):
         if labels:
-            yield f"  {what}: {listed(labels, SHOWN)}"
+            yield f"  {what}: {_shown(labels)}"
     if facts.combinations:
-        shown = listed(facts.combinations, 3)
+        shown = _shown(facts.combinations, 3)
         yield f"  {len(facts.combinations):,} look like combinations, by {facts.separator!r}: {shown}"
     if facts.guide_suffix:
         yield f"  look like guides of {facts.n_targets:,} targets, which differ by the ending {facts.guide_suffix}"
+
+
+def _from_to(smallest: float | None, largest: float | None) -> str:
+    return "" if smallest is None or largest is None else f", {smallest:g} to {largest:g}"
 
 
 def _bytes(n: float) -> str:

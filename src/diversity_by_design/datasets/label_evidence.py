@@ -7,36 +7,54 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from diversity_by_design.datasets.combinations import split
 from diversity_by_design.labels import NO_PERTURBATION
 
-# Compared without case and surrounding spaces. They mean that a cell's guide is not known, in one program or another.
+# Compared without case, and with one space for signs between words. They mean that a cell's perturbation is not known,
+# in one program or another.
 NO_CALL = frozenset(
-    """nan none na n/a <na> nat null nil missing unassigned unknown undetermined undefined uncalled ambiguous multiplet
-    doublet nocall no_call no-call not_assigned no_guide * - -- . ? #n/a""".split()
-) | {"", "no call", "not assigned", "not called", "no guide"}
+    """|nan|none|na|n/a|n a|<na>|nat|null|nil|na character|missing|unassigned|unknown|undetermined|undefined|uncalled|
+ambiguous|unmapped|unclassified|negative|multiple|multi|multiplet|multiplets|doublet|doublets|empty|*|?|#n/a|nocall|
+no call|no confident call|not assigned|not called|not detected|noguide|no guide|no guides|no guide molecules|no grna|
+no sgrna|no barcode|no match""".replace("\n", "").split("|")
+)
 
 # Whole words of a label, where a digit, a change of case or a sign begins a new one.
 _CONTROL_WORDS = frozenset(
-    """ctrl ctl control controls nt ntc ntcs nontargeting negctrl negcontrol scramble scrambled safe mock unperturbed
-    untreated vehicle dmso wt wildtype aavs1 rosa26 noguide neg negative nontarget""".split()
+    """ctrl ctl control controls nt ntc ntcs nontargeting nontarget notarget negctrl negcontrol neg scramble scrambled
+    scr mock unperturbed untreated unstimulated unstim untransduced uninfected vehicle veh dmso pbs
+    intergenic""".split()
+)
+# What may be perturbed without effect, or be in the cells instead of a perturbation.
+_WITHOUT_EFFECT = frozenset(
+    """safe wt wildtype parental aavs1 rosa26 gal4 gfp egfp bfp rfp mcherry lacz luc luciferase media medium""".split()
 )
 _CONTROL_PHRASES = re.compile(
-    r"non[-_ .]?target|no[-_ .]?guide|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|intergenic"
+    r"non?[-_ .]?target|safe[-_ .]?(harbou?r|target)|wild[-_ .]?type|empty[-_ .]?vector|intergenic|no[-_ .]site|"
+    r"non[-_ .]gene|dimethyl[-_ .]?sulfoxide"
+)
+# Words that a plain name of control may have besides.
+_PLAIN = _CONTROL_WORDS | frozenset(
+    "non no negative targeting target guide guides sg sgrna grna g cell cells human mouse for".split()
 )
 _NUMBERED = re.compile(r"(sg)?(ctrl|control|nt|ntc|negctrl)g?\d*")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
+# What may be a name of its own beside control, other than the number of a guide.
+_NAME = re.compile(r"(?!(sg|g|guide|sgrna|grna|rep)?\d+$)[^\W_](.*[^\W_])?", re.IGNORECASE)
 
 # What joins the parts of a combination, the least likely to be part of a name first.
 SEPARATORS = (" || ", "||", " + ", "+", "|", ";", "&", " & ", ",", "__", "_", "/", ":", "-", ".")
 
 # Endings by which guides of one target differ, the most specific first.
+NUMBERS = r"[-_.]\d+$"
 GUIDE_SUFFIXES = (
     r"_[-+]_\d+.*$",
-    r"[-_. ]?(?:sg|g|guide|sgrna|grna)[-_. ]?\d+$",
+    r"[-_. ](?i:sgrna|grna|guide|sg|g)[-_. ]?\d+$",
+    r"(?:sg|g)\d+$",
     r"[-_. ]P\d(?:P\d)?$",
-    r"[-_.]\d+$",
+    NUMBERS,
     r"[-_.][ACGT]{17,22}$",
 )
 
@@ -44,57 +62,80 @@ GUIDE_SUFFIXES = (
 def is_no_call(label: str) -> bool:
     """Whether a label says that the cell's perturbation is not known.
 
-    >>> is_no_call("NaN"), is_no_call(" "), is_no_call("NANOG")
-    (True, True, False)
+    >>> is_no_call("NaN"), is_no_call("Not_Assigned"), is_no_call(" "), is_no_call("NANOG")
+    (True, True, True, False)
     """
-    return label.strip().casefold() in NO_CALL
+    return re.sub(r"[-_.\s]+", " ", label.casefold()).strip() in NO_CALL
 
 
 def looks_like_control(label: str) -> bool:
     """Whether a label may name unperturbed cells.
 
-    >>> [looks_like_control(name) for name in ("NT-3", "sgNegCtrl2", "non-targeting_00035", "NT5E", "CTRL00320")]
-    [True, True, True, False, True]
+    >>> [looks_like_control(name) for name in ("NT-3", "sgNegCtrl2", "GFP", "non-targeting_00035", "NT5E", "CTRL00320")]
+    [True, True, True, True, False, True]
     """
-    if _CONTROL_PHRASES.search(label.casefold()):
+    tokens = re.split(r"[^A-Za-z0-9]+", label.casefold())
+    if _CONTROL_PHRASES.search(label.casefold()) or any(map(_NUMBERED.fullmatch, tokens)):
         return True
-    if any(_NUMBERED.fullmatch(word) for word in re.split(r"[^A-Za-z0-9]+", label.casefold())):
-        return True
-    return any(word.casefold() in _CONTROL_WORDS for word in _WORDS.findall(label))
+    words = {*tokens, *(word.casefold() for word in _WORDS.findall(label))}
+    return bool(words & (_CONTROL_WORDS | _WITHOUT_EFFECT))
 
 
-def split_everywhere(label: str, separator: str) -> list[str]:
-    """Parts of a label between separators, without spaces at their ends.
+def is_plain_control(label: str) -> bool:
+    """Whether a label names control and nothing else, but for a number.
 
-    >>> split_everywhere("A || B", "||")
-    ['A', 'B']
+    >>> [is_plain_control(name) for name in ("NT-3", "non-targeting_00035", "GFP", "KLF1_NegCtrl0", "EGFP (EGFP-NT2)")]
+    [True, True, False, False, False]
     """
-    return [part.strip() for part in label.split(separator)]
+    tokens = [token for token in re.split(r"[\W_]+", label) if not _NUMBERED.fullmatch(token.casefold())]
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", " ".join(tokens))
+    return looks_like_control(label) and _PLAIN.issuperset(word.casefold() for word in words)
 
 
-def joined_labels(labels: Iterable[str], separator: str, controls: Iterable[str] = ()) -> list[str]:
-    """Labels whose parts, at this separator, are all labels of their own (or control).
+def joined_labels(
+    labels: Iterable[str], separator: str, controls: Collection[str] = (), single: Collection[str] = ()
+) -> list[str]:
+    """Labels that are combinations at this separator: all their parts are labels of their own, or control.
 
-    >>> joined_labels(["A", "B", "A_B", "A_x"], "_")
-    ['A_B']
+    Those in `single` are none. If that makes out half of the labels, a part that occurs beside control only is taken
+    for a label too. There are no combinations if most labels with the separator have other parts.
+
+    >>> joined_labels(["A", "B", "A_B", "A_ctrl"], "_"), joined_labels(["ctrl", "A_ctrl", "B_ctrl", "A_B"], "_")
+    (['A_B', 'A_ctrl'], ['A_B', 'A_ctrl', 'B_ctrl'])
+    >>> joined_labels(["RPS10", "NUDT3", "RPS10-NUDT3", "HLA-A", "NKX2-5"], "-")
+    []
     """
-    known = {label.strip() for label in labels} | set(controls) | set(NO_PERTURBATION)
-    found = []
-    for label in sorted(known):
-        pieces = split_everywhere(label, separator)
-        if len(pieces) > 1 and known.issuperset(pieces):
-            found.append(label)
-    return found
+    names = {label.strip() for label in labels}
+    nothing = {*controls, *NO_PERTURBATION, *filter(is_plain_control, names)}
+    perturbed: dict[str, set[str]] = {}
+    alone: set[str] = set()
+    for name in names - nothing - set(single):
+        if separator not in name or _is_number(name):
+            continue
+        parts = [part.strip() for part in split(name, separator, nothing)]
+        others = {part for part in parts if part not in nothing and not is_plain_control(part)}
+        perturbed[name] = others
+        if len(others) == 1 and not others.issuperset(parts):
+            alone |= set(filter(_NAME.fullmatch, others))
+
+    def joined(known: set[str]) -> list[str]:
+        return sorted(name for name, others in perturbed.items() if others and known.issuperset(others))
+
+    found, more = joined(names), joined(names | alone)
+    found = more if 2 * len(more) >= len(names - nothing) else found
+    return found if 2 * len(found) >= len(perturbed) else []
 
 
-def likely_separator(labels: Iterable[str], controls: Iterable[str] = ()) -> tuple[str, list[str]] | None:
-    """The separator by which most labels are combinations of others, and these labels; None without any.
+def likely_separator(
+    labels: Iterable[str], controls: Collection[str] = (), single: Collection[str] = ()
+) -> tuple[str, list[str]] | None:
+    """The separator by which most labels are combinations (see `joined_labels`), and these; None without any.
 
     >>> likely_separator(["A", "B", "C", "A_B", "C_A", "RP11-34"])
     ('_', ['A_B', 'C_A'])
     """
     labels = list(labels)
-    found = [(separator, joined_labels(labels, separator, controls)) for separator in SEPARATORS]
+    found = [(separator, joined_labels(labels, separator, controls, single)) for separator in SEPARATORS]
     separator, joined = max(found, key=lambda item: len(item[1]))
     return (separator, joined) if joined else None
 
@@ -114,13 +155,32 @@ def guides_of_targets(labels: Iterable[str], suffix: str) -> dict[str, list[str]
 def likely_guide_suffix(labels: Iterable[str]) -> tuple[str, dict[str, list[str]]] | None:
     r"""The ending without which most labels share a name with another; None where no ending does that.
 
+    Numbers are those of guides if they follow each other; doses and times do not.
+
     >>> likely_guide_suffix(["KLF1_1", "KLF1_2", "FEV_1", "FEV_2"])
     ('[-_.]\\d+$', {'FEV': ['FEV_1', 'FEV_2'], 'KLF1': ['KLF1_1', 'KLF1_2']})
+    >>> likely_guide_suffix(["Abexinostat_10", "Abexinostat_100", "Belinostat_10", "Belinostat_100"])
     """
-    names = sorted(set(labels))
+    names = sorted({label for label in labels if not _is_number(label)})
     for suffix in GUIDE_SUFFIXES:
         stems = guides_of_targets(names, suffix)
         sharing = sum(len(guides) for guides in stems.values() if len(guides) > 1)
-        if "" not in stems and len(names) >= 4 and 2 * sharing > len(names):
+        if "" in stems or len(names) < 4 or 2 * sharing <= len(names):
+            continue
+        if suffix != NUMBERS or _follow_each_other(names):
             return suffix, stems
     return None
+
+
+def _follow_each_other(names: Iterable[str]) -> bool:
+    """Whether more than half of the numbers from the smallest to the largest end a name."""
+    numbers = {int(ending.group()[1:]) for name in names if (ending := re.search(NUMBERS, name))}
+    return 2 * len(numbers) > max(numbers) - min(numbers) + 1
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True

@@ -36,7 +36,8 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
     single = [name for name, count in counts.items() if count < 2]
     raise InputError(
         f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({errors.listed(single, 5)}), which a "
-        "mean and a variance need. Is this the column that names perturbations, and are all cells in the file?"
+        "mean and a variance need. Is this the column that names perturbations, and are all cells in the file? If so, "
+        "--cells-per-perturbation N leaves out those with fewer than N cells"
     )
 
 
