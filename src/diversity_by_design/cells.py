@@ -118,6 +118,10 @@ def readable(place: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise InputError(f"{place} cannot be read: permission denied") from error
+    except MemoryError as error:
+        raise InputError(
+            f"{place} cannot be read: it asks for more memory than there is ({error}), as large or damaged files do"
+        ) from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise InputError(
             f"{place} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off ({error}); "
@@ -195,6 +199,12 @@ def _reader(matrix: Any, by_gene: bool) -> Callable[[slice], Any]:
     layout = sparse.csc_matrix if by_gene else sparse.csr_matrix
     length, across = matrix.shape[::-1] if by_gene else matrix.shape
     data, indices, indptr = matrix.group["data"], matrix.group["indices"], matrix.group["indptr"][:]
+    # A chunk of zarr that is missing is read as zeros; there may be one of indices, at their end, but none of values.
+    for part, missing, allowed in ((data, _missing_chunks(data), 0), (indices, _missing_chunks(indices), 1)):
+        if missing > allowed:
+            raise ValueError(f"{missing} of {part.nchunks} chunks of {part.name} are missing")
+    if {indptr.dtype.kind, indices.dtype.kind} - {"i", "u"}:
+        raise ValueError(f"indices of type {indices.dtype} and {indptr.dtype} instead of whole numbers")
     if (
         indptr.shape != (length + 1,)
         or indptr[0] != 0
@@ -212,6 +222,11 @@ def _reader(matrix: Any, by_gene: bool) -> Callable[[slice], Any]:
         return part
 
     return read
+
+
+def _missing_chunks(array: Any) -> int:
+    """Number of chunks of an array of zarr that are not there; of one of h5py, none."""
+    return array.nchunks - array.nchunks_initialized if hasattr(array, "nchunks_initialized") else 0
 
 
 def _computed(values: Any, by_gene: bool) -> Any:

@@ -148,6 +148,11 @@ def _form_of_folder(path: Path) -> Form:
             f"{path} holds {len(matrices)} matrices ({listed(file.name for file in matrices)}); put each into a folder "
             "of its own, with its tables"
         )
+    if {"obs", "var"} <= names:
+        raise InputError(
+            f"{path} looks like AnnData as zarr, but has neither zarr.json nor .zgroup: its copy is not complete; "
+            "fetch or write it again"
+        )
     raise InputError(
         f"{path} is a folder with neither a zarr group nor a matrix.mtx(.gz); it holds: {listed(sorted(names), 5)}; "
         f"{EXPECTED}"

@@ -89,8 +89,8 @@ class CellFile:
         """Raise InputError if a column of ``obs`` or ``var`` is there but cannot be read."""
         if (table, name) in self._unread:
             raise InputError(
-                f"{self.path}: {table}[{name!r}] cannot be read ({self._unread[table, name]}); read the file with the "
-                "program that wrote it, and write that column as text or numbers"
+                f"{self.path}: {table}[{name!r}] cannot be read ({self._unread[table, name]}): it is damaged (fetch or "
+                "write the file again), or of a kind that anndata does not read (write it as text or numbers)"
             )
 
     def genes(self, name: str) -> pd.DataFrame:
@@ -111,14 +111,17 @@ class CellFile:
         with damage(f"{self.path}: {place}"):
             node = self._root[place]
             check_filters(node, self.path)
-        try:
-            matrix = node if hasattr(node, "dtype") else sparse_dataset(node)
-            shape, kind = tuple(matrix.shape), matrix.dtype
-        except Exception as error:
+            dense = hasattr(node, "dtype")
+            # The second name is that of anndata before 0.7.
+            named = {node.attrs.get("encoding-type"), f"{node.attrs.get('h5sparse_format')}_matrix"}
+        if not dense and not named & {"csr_matrix", "csc_matrix"}:
             raise InputError(
                 f"{self.path}: {place} is stored in an unknown way; expected a dense, CSR or CSC matrix "
                 "(read the file with anndata and write it again)"
-            ) from error
+            )
+        with damage(f"{self.path}: {place}"):
+            matrix = node if dense else sparse_dataset(node)
+            shape, kind = tuple(matrix.shape), matrix.dtype
         expected = (len(self.obs), len(self.genes(name)))
         if shape != expected:
             raise InputError(
@@ -150,7 +153,7 @@ class CellFile:
         names = [name for name in self.matrices if name != used]
         if self._memory is None:
             with damage(str(self.path)):
-                names += [f"{part}/{key}" for part in OTHER_PARTS for key in sorted(self._root.get(part, ()))]
+                names += [f"{part}/{key}" for part in OTHER_PARTS for key in sorted(_part(self._root, part) or ())]
         return names
 
     def _matrices(self) -> list[str]:
@@ -158,7 +161,7 @@ class CellFile:
             return ["X"]
         with damage(str(self.path)):
             root = self._root
-            layers = {f"layers/{name}": root["layers"][name] for name in sorted(root.get("layers", ()))}
+            layers = {f"layers/{name}": root["layers"][name] for name in sorted(_part(root, "layers") or ())}
             others = [name for name, node in layers.items() if not _is_matrix(node)]
             if others:
                 self.notes.append(f"layers that are no matrix of numbers were left out: {listed(others)}")
@@ -239,7 +242,7 @@ class CellFile:
 
     def _table(self, name: str) -> pd.DataFrame:
         with damage(f"{self.path}: {name}"):
-            node, names = self._root.get(name), set(self._root)
+            node, names = _part(self._root, name), set(self._root)
         for part, what in OTHER_HDF5.items():
             if part in names:
                 raise InputError(f"{self.path} is {what}")
@@ -265,6 +268,11 @@ class CellFile:
                     values[column] = _column(read_elem(node[column]) if whole is None else whole[column].values, index)
                 except Exception as error:
                     unread[column] = _reason(error)
+        if (empty := int((index == "").sum())) > 1:
+            raise InputError(
+                f"{self.path}: {empty:,} of the {len(index):,} names in {name} are empty, as where the copy of a zarr "
+                "folder is not complete; fetch or write it again"
+            )
         if unread:
             shown = listed((f"{column!r} ({reason})" for column, reason in unread.items()), 5)
             self.notes.append(f"{len(unread)} column(s) of {name} cannot be read and were left out: {shown}")
@@ -274,8 +282,9 @@ class CellFile:
 
 def _column(values: Any, index: pd.Index) -> pd.Series:
     """One column of a table; ValueError where it has another length, or values of a kind that tables do not have."""
-    if getattr(values, "shape", None) != index.shape:
-        raise ValueError(f"shape {getattr(values, 'shape', None)} instead of {index.shape}")
+    shape = getattr(values, "shape", None)
+    if shape != index.shape:
+        raise ValueError(f"{'no array' if shape is None else f'shape {shape}'} instead of shape {index.shape}")
     if isinstance(values, pd.Categorical):
         if values.categories.dtype.kind in "iuf":
             values = values.rename_categories(native(values.categories.to_numpy()))
@@ -285,6 +294,13 @@ def _column(values: Any, index: pd.Index) -> pd.Series:
         elif (kind := pd.api.types.infer_dtype(values, skipna=True)) not in ("string", "empty", "boolean"):
             raise ValueError(f"values of kind {kind}")
     return pd.Series(values, index=index)
+
+
+def _part(group: Any, name: str) -> Any:
+    """What is there by this name, or None; the groups' `get` gives that for what is damaged too."""
+    if name not in group:
+        return None
+    return group[name]
 
 
 def _is_matrix(node: Any) -> bool:
@@ -391,7 +407,12 @@ def _open_zarr(path: Path) -> Any:
     import zarr
 
     with damage(str(path)):
-        return zarr.open_group(path, mode="r")
+        try:
+            return zarr.open_group(path, mode="r")
+        except zarr.errors.ContainsArrayError as error:
+            raise InputError(
+                f"{path} is a single array of zarr; expected AnnData, a group of X, obs and var"
+            ) from error
 
 
 def _is_cell_ranger(file: Any) -> bool:
