@@ -16,6 +16,7 @@ from diversity_by_design.labels import (
     label_index,
     label_text,
     parts,
+    shortened,
 )
 
 GENES = st.sampled_from(["A", "B", "HLA-A", "AA", "b", "ctrl", "control", "NT"])
@@ -160,3 +161,13 @@ def test_labels_that_are_no_perturbations(labels, said):
     with pytest.raises(InputError, match=naming("tested", *said)):
         checked_labels(labels, "tested")
     assert checked_labels(["B", "B+A", "C+B+A", "C+C"], "tested") == ["A+B", "A+B+C", "B", "C"]
+
+
+@given(st.text(max_size=100), st.integers(3, 40))
+def test_a_shortened_label_keeps_its_ends(label, longest):
+    text = shortened(label, longest)
+    if len(label) <= longest:
+        assert text == label
+    else:
+        beginning, end = text.rsplit("…", 1) if "…" not in label else (text[: longest // 2], text[longest // 2 + 1 :])
+        assert len(text) == longest and label.startswith(beginning) and label.endswith(end) and beginning and end

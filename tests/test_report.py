@@ -194,3 +194,17 @@ def test_request_to_elsewhere_would_be_noticed(results, open_in_browser):
     seen = open_in_browser(page.replace("<main>", '<main><img src="away.png" alt="">'))
     assert not seen["pictures"][0]["whole"]
     assert len(seen["refused"]) == 1
+
+
+def test_long_labels_do_not_widen_a_table(tmp_path):
+    folder = tmp_path / "long"
+    analysis = open_analysis(folder)
+    labels = ["A" * 1000, "drug (with a description of many words, each of them short, so that lines can break)"]
+    analysis.table("scores", pd.DataFrame({"perturbation": labels, "mse": [0.1, 0.2]}), show=True)
+    analysis.finish()
+    write_index(folder)
+    page = (folder / "index.html").read_text()
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert max(len(word) for cell in cells for word in cell.split()) <= 60
+    assert "AAA…AAA" in page and labels[1] in page
+    assert labels[0] in (folder / "2_sweeps/scores.csv").read_text()

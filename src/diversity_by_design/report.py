@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.labels import shortened
 
 MOST_ROWS = 60
 MOST_ENTRIES = 100
@@ -157,7 +158,7 @@ def plain_text(value: object) -> str:
 
 
 def _cell_text(value: str | float | bool | None) -> str:
-    """Text of a table's cell: four significant digits, and a dash where the value is undefined.
+    """Text of a table's cell: four significant digits, a dash where the value is undefined, and no overlong word.
 
     Examples
     --------
@@ -166,4 +167,4 @@ def _cell_text(value: str | float | bool | None) -> str:
     """
     if pd.isna(value):
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(map(shortened, str(value).split(" ")))

@@ -103,19 +103,19 @@ def conditions_of(
             no_call.append(label)
         elif not all(guides):
             raise InputError(
-                f"label {label!r} of {where} has an empty part; combinations are written as "
+                f"label {shortened(label)!r} of {where} has an empty part; combinations are written as "
                 f"A{settings.combination_separator or JOINER}B, and single perturbations without it (--drop-labels "
                 "leaves a label out)"
             )
         elif not all(kept):
             raise InputError(
-                f"--guide-suffix {settings.guide_suffix!r} matches all of {label!r} of {where}, or of a part of it; it "
-                "must match the ending only"
+                f"--guide-suffix {settings.guide_suffix!r} matches all of {shortened(label)!r} of {where}, or of a part "
+                "of it; it must match the ending only"
             )
         elif not kept and not named.control & {*guides, *genes}:
             raise InputError(
-                f"label {label!r} of {where} stands for control beside {_quoted(settings.control_label)}; name it with "
-                "--control-label too, or leave its cells out with --drop-labels"
+                f"label {shortened(label)!r} of {where} stands for control beside {_quoted(settings.control_label)}; "
+                "name it with --control-label too, or leave its cells out with --drop-labels"
             )
         else:
             of_label[label] = canonical(JOINER.join({gene.replace(JOINER, PLUS) for gene in kept}) or CONTROL)
@@ -265,4 +265,5 @@ def _what_may_be_meant(
         folded[name.casefold()].append(name)
     alike = [names for names in folded.values() if len(names) > 1]
     if alike:
-        yield f"perturbations that differ in case only: {listed((' and '.join(names) for names in alike), SHOWN)}"
+        shown = listed((" and ".join(map(shortened, names)) for names in alike), SHOWN)
+        yield f"perturbations that differ in case only: {shown}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diversity_by_design.errors import InputError, listed
+from diversity_by_design.labels import shortened
 
 # Key of uns in a prepared file.
 RECORD = "diversity_by_design"
@@ -57,10 +58,12 @@ class PreparationReport:
             f"{self.control_cells_found:,} control cells, {self.genes:,} genes (seed {self.seed})",
         ]
         if self.contexts:
-            lines.append(f"  in {len(self.contexts)} context(s), each with its own control: {listed(self.contexts)}")
+            lines.append(
+                f"  in {len(self.contexts)} context(s), each with its own control: {listed(map(shortened, self.contexts))}"
+            )
         lines += [f"  context {name!r} left out: {reason}" for name, reason in self.contexts_left_out.items()]
         if self.left_out:
-            names = listed((f"{name} ({cells})" for name, cells in self.left_out.items()), list_up_to)
+            names = listed((f"{shortened(name)} ({cells})" for name, cells in self.left_out.items()), list_up_to)
             lines.append(f"  {len(self.left_out):,} perturbations with fewer than {n} cells left out: {names}")
         if self.renamed_genes:
             lines.append(f"  {self.renamed_genes:,} gene names occurred more than once and were numbered")

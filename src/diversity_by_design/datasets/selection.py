@@ -12,7 +12,7 @@ import pandas as pd
 from diversity_by_design import errors
 from diversity_by_design.datasets.settings import PreparationSettings
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import CONTROL
+from diversity_by_design.labels import CONTROL, shortened
 
 # The paper's number for norman19, and the most that is taken when nothing is said.
 MOST_CELLS = 256
@@ -35,9 +35,10 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
         n //= 2
     single = [name for name, count in counts.items() if count < 2]
     raise InputError(
-        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells ({errors.listed(single, 5)}), which a "
-        "mean and a variance need. Is this the column that names perturbations, and are all cells in the file? If so, "
-        "--cells-per-perturbation N leaves out those with fewer than N cells"
+        f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells "
+        f"({errors.listed(map(shortened, single), 5)}), which a mean and a variance need. Is this the column that names "
+        "perturbations, and are all cells in the file? If so, --cells-per-perturbation N leaves out those with fewer "
+        "than N cells"
     )
 
 
@@ -97,7 +98,7 @@ def choose_cells(
         most = sorted(counts.items(), key=lambda item: -item[1])[:5]
         raise InputError(
             f"{where}: {next(iter(unusable.values()))} ({filtered}). Ask for fewer cells per perturbation; those with "
-            f"the most cells are: {', '.join(f'{name} ({count})' for name, count in most)}"
+            f"the most cells are: {', '.join(f'{shortened(name)} ({count})' for name, count in most)}"
         )
     return CellChoice(np.sort(np.concatenate(chosen)), n, left_out, kept_control, found, unusable)
 
@@ -121,8 +122,8 @@ def _unusable(control: Positions, perturbations: Mapping[str, Positions]) -> str
         return f"{len(control)} control cell(s) are left; at least 2 are needed"
     if len(perturbations) < 2:
         return (
-            f"{len(perturbations)} perturbation(s) besides control ({errors.listed(perturbations)}); at least 2 are "
-            "needed, since every perturbation is compared with the others"
+            f"{len(perturbations)} perturbation(s) besides control ({errors.listed(map(shortened, perturbations))}); at "
+            "least 2 are needed, since every perturbation is compared with the others"
         )
     return ""
 

@@ -9,6 +9,7 @@ from examples import make_expression
 from diversity_by_design import PerturbationStatistics, deg_scores, deg_weights
 from diversity_by_design.paper import niche
 from diversity_by_design.paper.figures import niche_sensitivity
+from diversity_by_design.paper.figures.baseline_metrics import short
 
 
 def texts(figure) -> str:
@@ -70,3 +71,18 @@ def test_one_perturbation_has_points_but_no_violin(stats):
     figure = niche_sensitivity.draw_niche_sensitivity(one, niche.niche_summary(one))
     assert "p = undefined" in texts(figure)
     figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize("label", ["A" * 1000, r"$\frac$", "$x$", 'a"b, <b>c</b>', "IFNγ, 10 µM"])
+def test_odd_and_long_labels_fit_into_the_figure(stats, label):
+    degs = deg_scores(stats)
+    weights = deg_weights(degs)
+    histogram = niche.weight_histogram(stats.labels, weights, ["P0", "P1"]).replace({"group": {"P0": label}})
+    summary = niche.weight_summary(degs, weights).replace({"perturbation": {"P0": label}})
+    figure = niche_sensitivity.draw_weight_histograms(histogram, summary)
+    figure.savefig(io.BytesIO())
+    legend = next(axes.get_legend() for axes in figure.axes if axes.get_legend())
+    first, _ = legend.get_texts()
+    assert first.get_text().startswith(short(label)) and len(first.get_text()) < 80
+    box, whole = first.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1

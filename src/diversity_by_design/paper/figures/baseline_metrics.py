@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from diversity_by_design.labels import shortened
 from diversity_by_design.metrics import METRICS
 from diversity_by_design.paper.figures.style import (
     OTHER_PREDICTOR_COLOURS,
@@ -217,7 +218,7 @@ def predictor_label(predictor: str) -> str:
         return PREDICTOR_LABELS[predictor]
     family, _, loss = predictor.partition("_")
     if family != "gears" or not loss:
-        return predictor.replace("_", " ")
+        return short(predictor.replace("_", " "), longest=40)
     base, raised, power = loss.partition("^")
     kind, _, variant = base.partition("_")
     kind = kind.upper() if kind in _ABBREVIATIONS else kind
@@ -243,14 +244,14 @@ def p_text(p: float) -> str:
 
 
 def short(label: str, longest: int = 22) -> str:
-    """Shorten a perturbation's label to what fits above a small panel.
+    r"""A label as it fits above a small panel or into a legend, with no sign that matplotlib takes for mathematics.
 
     Examples
     --------
-    >>> short("non-targeting_guide_0001_repeat_2", longest=12)
-    'non-targeti…'
+    >>> short("non-targeting_guide_0001_repeat_2", longest=12), short("a$b$")
+    ('non-ta…eat_2', 'a\\$b\\$')
     """
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+    return shortened(label, longest).replace("$", r"\$")
 
 
 def predictor_colours(predictors: Iterable[str]) -> dict[str, str]:
