@@ -134,3 +134,13 @@ def test_files_are_prepared_on_a_cluster(files, data_dir, tmp_path):
     with DaskProcesses(tmp_path, DBD_DATA_DIR=str(data_dir)) as cluster:
         cluster.add_worker()
         check_all_but_one(dbd("prepare", *files, "--scheduler", cluster.address), files, data_dir)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(files, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("diversity_by_design.commands._load", fail)
+    code, _, errors = dbd("prepare", *files, "--workers", "1")
+    assert code == 1
+    assert "Traceback" in errors and f"{files[2]}: ZeroDivisionError: a fault" in errors

@@ -81,17 +81,20 @@ def prepare(
 
     from diversity_by_design.running.executors import executor
 
-    failed = 0
+    refused = faults = 0
     with executor(min(workers, len(files)), scheduler) as where:
         for number, outcome in where.run(_load, files, shared=(reading, force)):
-            if outcome.error:
-                failed += 1
-                print(f"error: {files[number]}: {outcome.error.removeprefix('InputError: ')}", file=sys.stderr)
-            else:
+            if not outcome.error:
                 _say(outcome.value)
-    if failed:
-        print(f"{failed} of {len(files)} files could not be prepared; the others are", file=sys.stderr)
-        raise SystemExit(cli.BAD_INPUT)
+                continue
+            refused += 1
+            if not outcome.error.startswith("InputError: "):
+                faults += 1
+                print(outcome.traceback, end="", file=sys.stderr)
+            print(f"error: {files[number]}: {outcome.error.removeprefix('InputError: ')}", file=sys.stderr)
+    if refused:
+        print(f"{refused} of {len(files)} files could not be prepared; the others are", file=sys.stderr)
+        raise SystemExit(1 if faults else cli.BAD_INPUT)
 
 
 def _load(file: str, reading: Reading, force: bool) -> PreparedDataset:

@@ -206,6 +206,13 @@ def test_other_columns_are_kept_and_none_is_overwritten_in_silence(tmp_path):
         assert any(said in note for note in report.notes)
 
 
+def test_totals_that_are_no_numbers_are_not_taken(tmp_path):
+    adata = example()
+    adata.obs["nCount_RNA"] = "many"
+    prepared, _ = run(adata, tmp_path, replace(PLAIN, library_size_columns=("nCount_RNA",)))
+    np.testing.assert_array_equal(prepared.obs["ncounts"], adata[prepared.obs_names].X.sum(axis=1).A1)
+
+
 def test_column_called_condition_may_name_the_perturbations(tmp_path):
     adata = example()
     adata.obs = adata.obs.rename(columns={"perturbation": "condition"})

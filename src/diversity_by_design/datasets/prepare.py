@@ -269,7 +269,8 @@ def _cell_table(
     settings: PreparationSettings,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return obs of the prepared file, and what to say of it."""
-    totals = next((name for name in settings.library_size_columns if name in obs), None)
+    present = [name for name in settings.library_size_columns if name in obs]
+    totals = next((name for name in present if pd.api.types.is_numeric_dtype(obs[name])), None)
     library_size = pd.Series(counted.totals, obs.index) if totals is None else errors.obs_column(obs, totals)
     new = {CONDITION: settings.perturbation_key, LIBRARY_SIZE: totals}
     if CONTEXT in cells:
