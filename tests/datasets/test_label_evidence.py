@@ -60,6 +60,7 @@ def test_combinations(labels, separator, joined):
         ["control", "ctrl_sg1", "KLF1", "FEV"],
         ["0", "1", "5", "0.1", "1.5"],
         ["KLF1", "safe_harbor", "FEV", "BAK1"],
+        ["DMSO_6h", "DMSO_24h", "A_6h", "A_24h"],
         [],
     ],
 )

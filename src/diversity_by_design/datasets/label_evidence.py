@@ -97,8 +97,8 @@ def joined_labels(
 ) -> list[str]:
     """Labels that are combinations at this separator: all their parts are labels of their own, or control.
 
-    Those in `single` are none. If that makes out half of the labels, a part that occurs beside control only is taken
-    for a label too. There are no combinations if most labels with the separator have other parts.
+    Those in `single` are none. A part that stands beside control only is taken for a label too, if that explains half
+    of all labels and three quarters of those with the separator. Without it, half of the latter must be combinations.
 
     >>> joined_labels(["A", "B", "A_B", "A_ctrl"], "_"), joined_labels(["ctrl", "A_ctrl", "B_ctrl", "A_B"], "_")
     (['A_B', 'A_ctrl'], ['A_B', 'A_ctrl', 'B_ctrl'])
@@ -121,8 +121,10 @@ def joined_labels(
     def joined(known: set[str]) -> list[str]:
         return sorted(name for name, others in perturbed.items() if others and known.issuperset(others))
 
-    found, more = joined(names), joined(names | alone)
-    found = more if 2 * len(more) >= len(names - nothing) else found
+    more = joined(names | alone)
+    if 2 * len(more) >= len(names - nothing) and 4 * len(more) >= 3 * len(perturbed):
+        return more
+    found = joined(names)
     return found if 2 * len(found) >= len(perturbed) else []
 
 
