@@ -209,6 +209,16 @@ INPUTS = {
         suggested=option("perturbation", "LABEL"),
         shown=("LABEL", "None"),
     ),
+    "a schema's perturbations": Input(
+        {"NTC-019": 30, "ProbeNTC-666": 30, "KLF1-2 || NTC-020": 24, "KLF1-1": 24, "BAK1-1 || FEV-2": 24, "na": 9},
+        option("genetic_perturbation_id", "'*NTC-*'", more="--combination-separator '||' --guide-suffix '-[0-9]+$'"),
+        {"control": 60, "KLF1": 48, "BAK1+FEV": 24},
+        key="genetic_perturbation_id",
+        columns={"genetic_perturbation_strategy": _by_turns("CRISPR interference", "control", "no perturbations")},
+        suggested=option(
+            "genetic_perturbation_id", "NTC-019", "NTC-020", "ProbeNTC-666", more="--combination-separator '||'"
+        ),
+    ),
     "adamson16": Input(
         {"Gal4-4(mod)_pBA582": 60, "*": 20, "SPI1_pDS255": 24, "ZNF326_pDS262": 24, "62(mod)_pBA581": 24},
         option("perturbation", "'Gal4-4(mod)_pBA582'"),

@@ -58,6 +58,8 @@ def test_words_of_a_name(name, found):
         ([0.1, 0.5, 1.0], "guide", []),
         (["3", "4", "5"], "guide_umi_count", []),
         (["control", "KLF1"], "perturbation", []),
+        (["control", "CRISPR interference", "none given"], "genetic_perturbation_strategy", []),
+        (["control", "gene", "drug"], "perturbation_type", []),
         (["a", "b", "c"], "x", []),
     ],
 )

@@ -98,6 +98,14 @@ def test_text_names_all_and_stays_short(tmp_path):
         assert said in text
 
 
+def test_labels_are_seen_in_text(tmp_path):
+    labels = {"control": 20, " A": 20, "B\n": 20, "": 20}
+    adata = cells_of(labels, columns={"donor": lambda names: np.resize(["x", "y", None], len(names))})
+    text = inspect(adata, tmp_path).text()
+    for said in ("' A' (20)", r"'B\n' (20)", "'' (20)", "obs['donor'], 2 values", "26 cells have none"):
+        assert said in text
+
+
 def test_no_count_is_read_but_a_sample(tmp_path, monkeypatch):
     path = tmp_path / "screen.h5ad"
     cells_of(LABELS).write_h5ad(path)

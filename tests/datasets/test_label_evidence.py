@@ -44,6 +44,7 @@ def test_names_of_control():
         (["non_targeting", "A", "B", "A_B", "A_non_targeting"], "_", ["A_B", "A_non_targeting"]),
         (["A_NegCtrl0__A_NegCtrl0", "NegCtrl0_B__NegCtrl0_B", "A_B__A_B"], "_",
          ["A_B__A_B", "A_NegCtrl0__A_NegCtrl0", "NegCtrl0_B__NegCtrl0_B"]),
+        (["NTC-1", "NTC-2", "A-1 || NTC-3", "B-1 || C-2", "D-1", "E-1"], "||", ["A-1 || NTC-3", "B-1 || C-2"]),
     ],
 )  # fmt: skip
 def test_combinations(labels, separator, joined):
@@ -60,6 +61,7 @@ def test_combinations(labels, separator, joined):
         ["control", "ctrl_sg1", "KLF1", "FEV"],
         ["0", "1", "5", "0.1", "1.5"],
         ["KLF1", "safe_harbor", "FEV", "BAK1"],
+        ["DMSO_6h", "DMSO_24h", "A_6h", "A_24h"],
         [],
     ],
 )

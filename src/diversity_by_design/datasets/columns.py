@@ -22,8 +22,11 @@ _BATCH = frozenset(
     """batch gem group gemgroup replicate rep biorep replica lane library lib sample pool run plate channel well chip
     ident experiment sequencing""".split()
 )
-# Columns of numbers that belong to a guide or perturbation, but do not name it.
-_NUMBER = frozenset("umi umis count counts n num number frac fraction read reads coverage score pct percent".split())
+# Columns that belong to a guide or perturbation, but do not name it.
+_ABOUT = frozenset(
+    """umi umis count counts n num number frac fraction read reads coverage score pct percent type strategy method class
+    status""".split()
+)
 # A column of so many values, or more, is no context.
 MOST_CONTEXTS = 50
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
@@ -50,7 +53,7 @@ def perturbation_evidence(column: pd.Series, genes: Collection[str]) -> list[str
     `genes` are the names of the data set's genes.
     """
     has_name = bool(words(str(column.name)) & _PERTURBATION)
-    if words(str(column.name)) & _NUMBER or (pd.api.types.is_numeric_dtype(column.dtype) and not has_name):
+    if words(str(column.name)) & _ABOUT or (pd.api.types.is_numeric_dtype(column.dtype) and not has_name):
         return []
     if pd.api.types.is_float_dtype(column.dtype) and not (column.dropna() % 1 == 0).all():
         return []

@@ -109,8 +109,8 @@ def conditions_of(
             )
         elif not all(kept):
             raise InputError(
-                f"--guide-suffix {settings.guide_suffix!r} matches all of {shortened(label)!r} of {where}, or of a part "
-                "of it; it must match the ending only"
+                f"--guide-suffix {settings.guide_suffix!r} matches all of {shortened(label)!r} of {where}, or of one "
+                "of its parts; it must match the ending only"
             )
         elif not kept and not named.control & {*guides, *genes}:
             raise InputError(

@@ -285,7 +285,13 @@ def _outcome(file: CellFile, samples: Mapping[str, MatrixSample], options: Mappi
 
 
 def _shown(labels: Iterable[str], limit: int = SHOWN) -> str:
-    return listed(map(shortened, labels), limit)
+    return listed(map(_plain, labels), limit)
+
+
+def _plain(label: str) -> str:
+    """A label as text shows it: between quotes where else it would not be seen."""
+    seen = label.isprintable() and label == label.strip() != ""
+    return shortened(label) if seen else repr(shortened(label))
 
 
 def _text(found: Inspection) -> Iterator[str]:
@@ -310,8 +316,11 @@ def _text(found: Inspection) -> Iterator[str]:
         yield "perturbations"
         yield f"  no column looks like it; the columns of obs are: {listed(found.columns, 30)}"
     for name, values in found.contexts.items():
-        shown = listed((f"{shortened(value)} ({n:,})" for value, n in values.items()), SHOWN)
+        shown = listed((f"{_plain(value)} ({n:,})" for value, n in values.items()), SHOWN)
+        missing = found.cells - sum(values.values())
         yield f"may be a context: obs[{name!r}], {len(values)} values: {shown}"
+        if missing:
+            yield f"  {missing:,} cells have none, and cannot be analysed by context"
     for name, n in found.batches.items():
         yield f"may be a batch or replicate: obs[{name!r}], {n} values"
     yield from (f"note: {note}" for note in found.notes)
@@ -337,7 +346,7 @@ def analysis_command(command: str) -> str:
 
 def _label_text(facts: LabelFacts) -> Iterator[str]:
     yield f"may name perturbations: {facts.source} ({listed(facts.evidence)})"
-    shown = listed((f"{shortened(label)} ({n:,})" for label, n in list(facts.labels.items())[:SHOWN]), SHOWN)
+    shown = listed((f"{_plain(label)} ({n:,})" for label, n in list(facts.labels.items())[:SHOWN]), SHOWN)
     more = f" and {facts.n_labels - SHOWN:,} more" if facts.n_labels > SHOWN else ""
     yield f"  {facts.n_labels:,} labels: {shown}{more}"
     if facts.without_label:

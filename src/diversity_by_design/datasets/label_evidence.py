@@ -37,7 +37,7 @@ _CONTROL_PHRASES = re.compile(
 )
 # Words that a plain name of control may have besides.
 _PLAIN = _CONTROL_WORDS | frozenset(
-    "non no negative targeting target guide guides sg sgrna grna g cell cells human mouse for".split()
+    "non no negative targeting target guide guides sg sgrna grna g cell cells human mouse for probe".split()
 )
 _NUMBERED = re.compile(r"(sg)?(ctrl|control|nt|ntc|negctrl)g?\d*")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
@@ -45,6 +45,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
 _NAME = re.compile(r"(?!(sg|g|guide|sgrna|grna|rep)?\d+$)[^\W_](.*[^\W_])?", re.IGNORECASE)
 
 # What joins the parts of a combination, the least likely to be part of a name first.
+SURE = "||"  # part of no name
 SEPARATORS = (" || ", "||", " + ", "+", "|", ";", "&", " & ", ",", "__", "_", "/", ":", "-", ".")
 
 # Endings by which guides of one target differ, the most specific first.
@@ -97,8 +98,9 @@ def joined_labels(
 ) -> list[str]:
     """Labels that are combinations at this separator: all their parts are labels of their own, or control.
 
-    Those in `single` are none. If that makes out half of the labels, a part that occurs beside control only is taken
-    for a label too. There are no combinations if most labels with the separator have other parts.
+    Those in `single` are none. A part that stands beside control only is taken for a label too, if that explains half
+    of all labels and three quarters of those with the separator. Without it, half of the latter must be combinations;
+    but ``||`` always joins.
 
     >>> joined_labels(["A", "B", "A_B", "A_ctrl"], "_"), joined_labels(["ctrl", "A_ctrl", "B_ctrl", "A_B"], "_")
     (['A_B', 'A_ctrl'], ['A_B', 'A_ctrl', 'B_ctrl'])
@@ -121,8 +123,12 @@ def joined_labels(
     def joined(known: set[str]) -> list[str]:
         return sorted(name for name, others in perturbed.items() if others and known.issuperset(others))
 
-    found, more = joined(names), joined(names | alone)
-    found = more if 2 * len(more) >= len(names - nothing) else found
+    if SURE in separator:
+        return sorted(perturbed)
+    more = joined(names | alone)
+    if 2 * len(more) >= len(names - nothing) and 4 * len(more) >= 3 * len(perturbed):
+        return more
+    found = joined(names)
     return found if 2 * len(found) >= len(perturbed) else []
 
 

@@ -58,9 +58,8 @@ class PreparationReport:
             f"{self.control_cells_found:,} control cells, {self.genes:,} genes (seed {self.seed})",
         ]
         if self.contexts:
-            lines.append(
-                f"  in {len(self.contexts)} context(s), each with its own control: {listed(map(shortened, self.contexts))}"
-            )
+            names = listed(map(shortened, self.contexts))
+            lines.append(f"  in {len(self.contexts)} context(s), each with its own control: {names}")
         lines += [f"  context {name!r} left out: {reason}" for name, reason in self.contexts_left_out.items()]
         if self.left_out:
             names = listed((f"{shortened(name)} ({cells})" for name, cells in self.left_out.items()), list_up_to)

@@ -36,9 +36,9 @@ def automatic_cells(counts: Mapping[str, int]) -> int:
     single = [name for name, count in counts.items() if count < 2]
     raise InputError(
         f"{len(single)} of {len(counts)} perturbations have fewer than 2 cells "
-        f"({errors.listed(map(shortened, single), 5)}), which a mean and a variance need. Is this the column that names "
-        "perturbations, and are all cells in the file? If so, --cells-per-perturbation N leaves out those with fewer "
-        "than N cells"
+        f"({errors.listed(map(shortened, single), 5)}), which a mean and a variance need. Is this the column that "
+        "names perturbations, and are all cells in the file? If so, --cells-per-perturbation N leaves out those with "
+        "fewer than N cells"
     )
 
 
@@ -122,8 +122,8 @@ def _unusable(control: Positions, perturbations: Mapping[str, Positions]) -> str
         return f"{len(control)} control cell(s) are left; at least 2 are needed"
     if len(perturbations) < 2:
         return (
-            f"{len(perturbations)} perturbation(s) besides control ({errors.listed(map(shortened, perturbations))}); at "
-            "least 2 are needed, since every perturbation is compared with the others"
+            f"{len(perturbations)} perturbation(s) besides control ({errors.listed(map(shortened, perturbations))}); "
+            "at least 2 are needed, since every perturbation is compared with the others"
         )
     return ""
 
