@@ -123,10 +123,22 @@ def readable(place: str) -> Iterator[None]:
             f"{place} cannot be read: it asks for more memory than there is ({error}), as large or damaged files do"
         ) from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:
+        # Of zarr 3 and of numcodecs.
+        if type(error).__name__ == "UnknownCodecError":
+            raise InputError(
+                f"{place} is compressed with a codec that is not installed ({said_by(error)}); install the package "
+                "that has it, or write the data again with zarr's own"
+            ) from error
         raise InputError(
-            f"{place} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off ({error}); "
-            "fetch or write it again"
+            f"{place} cannot be read: it was cut short or damaged, perhaps by a transfer that broke off "
+            f"({said_by(error)}); fetch or write it again"
         ) from error
+
+
+def said_by(error: Exception) -> str:
+    """First line of what an error says, or else its name."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return next(iter(text.splitlines()), type(error).__name__)
 
 
 def sample_cells(matrix: Any, where: str, n_cells: int = SAMPLED) -> sparse.csr_matrix | None:

@@ -767,6 +767,15 @@ def test_context_and_a_column_of_that_name(tmp_path):
     assert set(mine.obs["context"]) == {"x"} and "source_context" not in mine.obs
 
 
+def test_names_of_columns_of_fixed_length(tmp_path):
+    """As R's rhdf5 writes attributes unless told otherwise."""
+    path = h5ad(tmp_path / "x.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["obs"].attrs["column-order"] = np.array([b"perturbation"])
+    with CellFile(path) as file:
+        assert list(file.obs) == ["perturbation"] and file.notes == []
+
+
 def test_cells_without_columns(tmp_path):
     path = h5ad(tmp_path / "x.h5ad", ad.AnnData(VALUES))
     with CellFile(path) as file:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.cells import Block, Positions, native, read_blocks, readable
+from diversity_by_design.cells import Block, Positions, native, read_blocks, readable, said_by
 from diversity_by_design.datasets.formats import Form, form_of, matrix_files, resolved
 from diversity_by_design.datasets.report import RECORD
 from diversity_by_design.errors import InputError, listed
@@ -243,10 +243,9 @@ class CellFile:
     def _table(self, name: str) -> pd.DataFrame:
         with damage(f"{self.path}: {name}"):
             node, names = _part(self._root, name), set(self._root)
-        for part, what in OTHER_HDF5.items():
-            if part in names:
-                raise InputError(f"{self.path} is {what}")
         if node is None or not hasattr(node, "keys"):
+            if part := next((part for part in OTHER_HDF5 if part in names), None):
+                raise InputError(f"{self.path} is {OTHER_HDF5[part]}")
             raise InputError(
                 f"{self.path} holds no AnnData as anndata 0.7 and later write it: it has no table {name!r} "
                 f"(it holds: {listed(sorted(names))}); read it with the program that wrote it, and write an .h5ad file"
@@ -263,11 +262,11 @@ class CellFile:
             whole = read_elem(node) if old else None
             index = pd.Index(read_elem(node[node.attrs["_index"]]) if whole is None else whole.index).astype(str)
             values, unread = {}, {}
-            for column in map(str, node.attrs.get("column-order", ())):
+            for column in map(_as_text, node.attrs.get("column-order", ())):
                 try:
                     values[column] = _column(read_elem(node[column]) if whole is None else whole[column].values, index)
                 except Exception as error:
-                    unread[column] = _reason(error)
+                    unread[column] = said_by(error)
         if (empty := int((index == "").sum())) > 1:
             raise InputError(
                 f"{self.path}: {empty:,} of the {len(index):,} names in {name} are empty, as where the copy of a zarr "
@@ -316,22 +315,10 @@ def damage(place: str) -> Iterator[None]:
     with readable(place):
         try:
             yield
-        except (InputError, MemoryError):
+        except (MemoryError, OSError, RuntimeError, KeyError, ValueError):
             raise
         except Exception as error:
-            # Of zarr 3 and of numcodecs.
-            if type(error).__name__ == "UnknownCodecError":
-                raise InputError(
-                    f"{place} is compressed with a codec that is not installed ({_reason(error)}); install the package "
-                    "that has it, or write the data again with zarr's own"
-                ) from error
-            raise ValueError(f"{type(error).__name__}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """First line of what an error says, or else its name."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return next(iter(text.splitlines()), type(error).__name__)
+            raise ValueError(f"{type(error).__name__}: {said_by(error)}") from error
 
 
 def check_filters(node: Any, path: Path) -> None:
@@ -481,5 +468,9 @@ SAID = ("encoder", "encoder-version", "encoding-version", "software_version", "c
 
 
 def _text(value: Any) -> str:
-    values = np.atleast_1d(np.asarray(value)).tolist()
-    return listed((item.decode(errors="replace") if isinstance(item, bytes) else str(item) for item in values), 3)
+    return listed(map(_as_text, np.atleast_1d(np.asarray(value)).tolist()), 3)
+
+
+def _as_text(value: Any) -> str:
+    """A text as HDF5 may hold it, of variable or of fixed length."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
