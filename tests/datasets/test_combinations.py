@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diversity_by_design.datasets.combinations import split, take_apart
+from diversity_by_design.datasets.combinations import splitter, take_apart
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,12 @@ def test_plus_separates_what_is_known(labels, expected):
         ("A_n_t_1", "_", ["n_t", "n_t_1"], ["A", "n_t_1"]),
         ("A.*B", ".*", [], ["A", "B"]),
         ("a|b||c", "||", [], ["a|b", "c"]),
+        ("n__t_A", "_", ["n__t"], ["n__t", "A"]),
+        ("A _ B", "_", [], ["A", "B"]),
     ],
 )
 def test_a_separator_separates_everywhere_but_in_control(label, separator, control, expected):
-    assert split(label, separator, control) == expected
+    assert splitter(separator, control)(label) == expected
 
 
 @given(st.lists(st.text("AB+_ 1", min_size=1, max_size=6), max_size=8), st.sampled_from([None, "+", "_", "1"]))

@@ -28,7 +28,7 @@ from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.errors import InputError
 
 LABELS = {"control": 30, "KLF1": 20, "BAK1": 20, "KLF1+BAK1": 20, "nan": 5}
-# As the documentation lists them.
+# As their classes document them.
 FIELDS = {
     Inspection: "path form bytes cells genes matrices perturbations contexts batches columns notes command outcome "
     "to_choose",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from diversity_by_design.labels import JOINER
 
@@ -26,28 +26,39 @@ def take_apart(labels: Collection[str], control: Collection[str], separator: str
     """
     if separator == JOINER:
         return {label: _pieces(label) for label in sorted(labels)}
-    coarse = {label: split(label, separator, control) if separator else [label] for label in sorted(labels)}
-    at_plus = _at_plus({piece.strip() for pieces in coarse.values() for piece in pieces}, control)
-    return {label: [part for piece in pieces for part in at_plus[piece.strip()]] for label, pieces in coarse.items()}
+    split = splitter(separator, control) if separator else lambda label: [label.strip()]
+    coarse = {label: split(label) for label in sorted(labels)}
+    at_plus = _at_plus({piece for pieces in coarse.values() for piece in pieces}, control)
+    return {label: [part for piece in pieces for part in at_plus[piece]] for label, pieces in coarse.items()}
 
 
-def split(label: str, separator: str, control: Collection[str]) -> list[str]:
-    """Pieces between separators, of which several in a row are one; a name of control may hold the separator too.
+def splitter(separator: str, control: Collection[str] = ()) -> Callable[[str], list[str]]:
+    """A function that splits labels at a separator, of which several in a row are one.
 
-    >>> split("A_B__A_B", "_", []), split("A_non_targeting", "_", ["non_targeting"])
+    A name of control may hold the separator too, and stays whole.
+
+    >>> split = splitter("_", ["non_targeting"])
+    >>> split("A_B__A_B"), split("A_non_targeting")
     (['A', 'B', 'A', 'B'], ['A', 'non_targeting'])
     """
-    sign = re.escape(separator)
-    longest_first = sorted((name for name in control if separator in name), key=len, reverse=True)
-    names = "|".join(map(re.escape, longest_first)) or "(?!)"
-    once = separator.join(re.split(f"(?:{sign})+", label))
-    parts: list[str] = []
-    for number, piece in enumerate(re.split(f"(?<={sign})({names})(?={sign})", f"{separator}{once}{separator}")):
-        if number % 2:
-            parts.append(piece)
-        elif piece != separator:
-            parts += piece.removeprefix(separator).removesuffix(separator).split(separator)
-    return parts
+
+    def pieces_of(label: str) -> list[str]:
+        first, *others = (piece.strip() for piece in label.split(separator))
+        return [first, *filter(None, others[:-1]), *others[-1:]]
+
+    names = {tuple(pieces_of(name)): name for name in control if separator in name}
+    longest = max(map(len, names), default=1)
+
+    def split(label: str) -> list[str]:
+        pieces, parts = pieces_of(label), []
+        while pieces:
+            ends = range(min(longest, len(pieces)), 1, -1)
+            end = next((end for end in ends if tuple(pieces[:end]) in names), 1)
+            parts.append(names.get(tuple(pieces[:end]), pieces[0]))
+            pieces = pieces[end:]
+        return parts
+
+    return split
 
 
 def _at_plus(labels: Collection[str], control: Collection[str]) -> dict[str, list[str]]:

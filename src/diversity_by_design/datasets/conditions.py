@@ -245,7 +245,7 @@ def _what_may_be_meant(
             f"{len(controls):,} perturbation(s) look like control: {shown}; if they are control: --control-label, once "
             "for each or with a pattern such as 'NT-*'"
         )
-    guess = label_evidence.likely_separator(perturbed, nothing)
+    guess = label_evidence.likely_separator(perturbed, nothing) if settings.combination_separator is None else None
     if guess:
         separator, joined = guess
         yield (

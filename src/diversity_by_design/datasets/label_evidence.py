@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from diversity_by_design.datasets.combinations import split
+from diversity_by_design.datasets.combinations import splitter
 from diversity_by_design.labels import NO_PERTURBATION
 
 # Compared without case, and with one space for signs between words. They mean that a cell's perturbation is not known,
@@ -39,6 +39,8 @@ _CONTROL_PHRASES = re.compile(
 _PLAIN = _CONTROL_WORDS | frozenset(
     "non no negative targeting target guide guides sg sgrna grna g cell cells human mouse for probe".split()
 )
+# What some plain name of control holds; most labels do not, and need no more looking at.
+_MAYBE = re.compile("|".join(sorted(_CONTROL_WORDS)) + "|" + _CONTROL_PHRASES.pattern)
 _NUMBERED = re.compile(r"(sg)?(ctrl|control|nt|ntc|negctrl)g?\d*")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
 # What may be a name of its own beside control, other than the number of a guide.
@@ -88,6 +90,8 @@ def is_plain_control(label: str) -> bool:
     >>> [is_plain_control(name) for name in ("NT-3", "non-targeting_00035", "GFP", "KLF1_NegCtrl0", "EGFP (EGFP-NT2)")]
     [True, True, False, False, False]
     """
+    if not _MAYBE.search(label.casefold()):
+        return False
     tokens = [token for token in re.split(r"[\W_]+", label) if not _NUMBERED.fullmatch(token.casefold())]
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", " ".join(tokens))
     return looks_like_control(label) and _PLAIN.issuperset(word.casefold() for word in words)
@@ -111,10 +115,11 @@ def joined_labels(
     nothing = {*controls, *NO_PERTURBATION, *filter(is_plain_control, names)}
     perturbed: dict[str, set[str]] = {}
     alone: set[str] = set()
+    split = splitter(separator, nothing)
     for name in names - nothing - set(single):
         if separator not in name or _is_number(name):
             continue
-        parts = [part.strip() for part in split(name, separator, nothing)]
+        parts = split(name)
         others = {part for part in parts if part not in nothing and not is_plain_control(part)}
         perturbed[name] = others
         if len(others) == 1 and not others.issuperset(parts):

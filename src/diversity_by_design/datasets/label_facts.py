@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from diversity_by_design.datasets import label_evidence
-from diversity_by_design.datasets.combinations import split, take_apart
+from diversity_by_design.datasets.combinations import splitter, take_apart
 from diversity_by_design.labels import JOINER, NO_PERTURBATION
 
 # Labels that JSON holds, most cells first.
@@ -59,7 +59,8 @@ def label_facts(
     plain = set(filter(label_evidence.is_plain_control, called))
     if separator is not None:
         # NegCtrl0_NegCtrl1 is a combination of control with control, non_targeting is not.
-        plain -= {label for label in plain if all(map(label_evidence.is_plain_control, split(label, separator, [])))}
+        split = splitter(separator)
+        plain -= {label for label in plain if all(map(label_evidence.is_plain_control, split(label)))}
     apart = take_apart(called, plain | {*NO_PERTURBATION}, None if separator == JOINER else separator)
     if separator in (None, JOINER):
         joined = sorted(label for label, pieces in apart.items() if len(pieces) > 1)
