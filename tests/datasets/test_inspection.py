@@ -15,7 +15,7 @@ from messages import naming
 from scipy import sparse
 
 from diversity_by_design.datasets import inspection
-from diversity_by_design.datasets.inspection import (
+from diversity_by_design.datasets.inspection import MULTIPLETS, (
     REFUSED,
     GeneFacts,
     Inspection,
@@ -126,6 +126,21 @@ def test_guides_within_the_matrix_and_beside_it(tmp_path):
         assert len(facts.combinations) == 25 and facts.n_targets == 6
         arguments = shlex.split(found.command)
         assert arguments[3:7] == ["--calls", facts.source, "--control-label", "NTC_*"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_few_cells_with_several_guides_are_left_out_and_many_are_combinations(tmp_path, share):
+    screen = make_guide_screen()
+    outs = write_outs(tmp_path, screen)
+    path = outs / "crispr_analysis" / "protospacer_calls_per_cell.csv"
+    calls = pd.read_csv(path)
+    several, single = calls[calls["num_features"] > 1], calls[calls["num_features"] == 1]
+    n_single = int(len(several) * (1 - share) / share)
+    pd.concat([several, single[:: max(1, len(single) // n_single)][:n_single]]).to_csv(path, index=False)
+    inspection = inspect_file(outs)
+    left_out = share < MULTIPLETS
+    assert ("--drop-labels '*+*'" in inspection.command) is left_out
+    assert any("several guides" in choice for choice in inspection.to_choose) is left_out
 
 
 def test_calls_that_cannot_be_used_are_said(tmp_path):

@@ -220,6 +220,45 @@ def test_column_called_condition_may_name_the_perturbations(tmp_path):
     assert list(prepared.obs.columns) == ["condition", "ncounts"]
 
 
+def in_lines(n_per_label=12):
+    """A screen whose cells are of the lines x and y in turn, but for three of which that is not known."""
+    adata = example(n_per_label)
+    lines = np.array(["x", "y"] * (adata.n_obs // 2), dtype=object)
+    lines[[0, 1, 2]] = [None, "nan", " "]
+    adata.obs["line"] = lines
+    adata.obs["context"] = "as it was"
+    return adata
+
+
+def test_contexts_are_prepared_together_and_one_by_one(tmp_path):
+    adata = in_lines()
+    prepared, report = run(adata, tmp_path, replace(PLAIN, context_key="line", cells_per_perturbation=4))
+    assert report.contexts == ("x", "y") and "source_context" in prepared.obs
+    assert prepared.obs["context"].tolist() == adata.obs["line"][prepared.obs_names].tolist()
+    assert prepared.obs[["context", "condition"]].value_counts().drop("control", level=1).unique().tolist() == [4]
+    assert any(re.search(naming("3 cells", "obs['line']"), note) for note in report.notes)
+    for name in report.contexts:
+        own = ad.read_h5ad(tmp_path / f"prepared-{name}.h5ad")
+        theirs = prepared[prepared.obs["context"] == name].copy()
+        assert own.obs["condition"].tolist() == theirs.obs["condition"].tolist()
+        np.testing.assert_array_equal(own.X.toarray(), theirs.X.toarray())
+        np.testing.assert_array_equal(own.layers["counts"].toarray(), theirs.layers["counts"].toarray())
+
+
+def test_several_columns_make_a_context(tmp_path):
+    adata = in_lines()
+    adata.obs["day"] = np.arange(adata.n_obs) % 4 // 2 + 1.0
+    _, report = run(adata, tmp_path, replace(PLAIN, context_key=("line", "day"), cells_per_perturbation=2))
+    assert report.contexts == ("x | 1", "x | 2", "y | 1", "y | 2")
+    assert (tmp_path / "prepared-x_1.h5ad").is_file()
+
+
+def test_cells_without_a_batch_are_a_batch_of_their_own(tmp_path):
+    prepared, _ = run(in_lines(), tmp_path, replace(PLAIN, batch_key="line", cells_per_perturbation=8))
+    assert prepared.obs["line"].isna().sum() == 1
+    assert prepared.obs.query("condition == 'B'")["line"].value_counts()[["x", "y"]].tolist() == [4, 4]
+
+
 def test_report_lists_perturbations_that_were_left_out(tmp_path):
     adata = example(6)
     adata = adata[[*range(4), *range(6, 24)]].copy()

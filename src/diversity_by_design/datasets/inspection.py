@@ -95,6 +95,10 @@ class Inspection:
         return "\n".join(_text(self))
 
 
+# Cells with several guides, if they are a smaller part of those with a call, are rather two cells in one droplet.
+MULTIPLETS = 0.25
+
+
 def inspect_file(path: Path, modality: str | None = None) -> Inspection:
     """Look at a file; of its matrices some cells are read (see `cells.sample_cells`), of its tables all.
 
@@ -246,6 +250,12 @@ def _options_of_labels(facts: LabelFacts, to_choose: list[str]) -> dict[str, Any
         to_choose.append(f"{_shown(others)}: control too? If so, name them with --control-label")
     if facts.separator not in (None, JOINER) and not called:
         options["combination_separator"] = facts.separator.strip()
+    n_several = sum(facts.labels.get(label, 0) for label in facts.combinations)
+    if called and 0 < n_several < MULTIPLETS * sum(facts.labels.values()):
+        options["drop_labels"] = [f"*{facts.separator}*"]
+        to_choose.append(
+            f"--drop-labels leaves out {n_several:,} cells with several guides; without it they are combinations"
+        )
     if facts.guide_suffix is not None:
         options["guide_suffix"] = facts.guide_suffix
         to_choose.append(f"--guide-suffix joins guides of {facts.n_targets:,} targets; leave it out to keep them apart")
@@ -325,7 +335,7 @@ def _text(found: Inspection) -> Iterator[str]:
         yield f"may be a batch or replicate: obs[{name!r}], {n} values"
     yield from (f"note: {note}" for note in found.notes)
     yield ""
-    yield "To prepare it:"
+    yield 'To prepare it ("uv run dbd ..." in a clone of the project):'
     yield f"  {found.command}"
     if found.outcome:
         yield f"  ({found.outcome})"

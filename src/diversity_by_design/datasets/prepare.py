@@ -20,6 +20,7 @@ from diversity_by_design.datasets.cell_labels import CellLabels, cell_labels, ob
 from diversity_by_design.datasets.columns import batch_columns, context_columns, label_counts, symbol_columns
 from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, scan, select_genes
 from diversity_by_design.datasets.formats import resolved
+from diversity_by_design.datasets.label_evidence import is_no_call
 from diversity_by_design.datasets.reading import CellFile
 from diversity_by_design.datasets.report import RECORD, PreparationReport
 from diversity_by_design.datasets.selection import choose_cells
@@ -67,8 +68,8 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
         if settings.gene_names is not None:
             file.check_column("var", settings.gene_names)
         labels = cell_labels(file, settings)
-        cells = _groups_of_cells(file, labels, settings)
-        notes = [*file.notes, *labels.notes, *_what_was_joined(file.obs, cells, settings)]
+        cells, context_notes = _groups_of_cells(file, labels, settings)
+        notes = [*file.notes, *labels.notes, *context_notes, *_what_was_joined(file.obs, cells, settings)]
         name, count_notes = find_counts(file, settings.matrix, settings.round)
         called = cells[CONDITION].notna().to_numpy()
         min_genes, filter_notes = _least_genes(len(file.genes(name)), settings)
@@ -174,21 +175,27 @@ def _obs_columns(settings: PreparationSettings) -> Iterator[str]:
     yield from filter(None, [settings.batch_key, *settings.context_key])
 
 
-def _groups_of_cells(file: CellFile, labels: CellLabels, settings: PreparationSettings) -> pd.DataFrame:
-    """Condition (None: left out), context and batch of each cell (cells,); the last two where they are asked for."""
-    cells = pd.DataFrame({CONDITION: labels.of_cells()}, index=file.obs.index)
-    for name, keys in ((CONTEXT, settings.context_key), (BATCH, filter(None, [settings.batch_key]))):
-        columns = [labels_as_text(obs_column(file, key)) for key in keys]
-        if columns:
-            missing = pd.concat(columns, axis=1).isna().any(axis=1) & cells[CONDITION].notna()
-            if missing.any():
-                raise InputError(
-                    f"{file.path}: {int(missing.sum()):,} cells have no value in the {name} columns (first: "
-                    f"{errors.listed(file.obs.index[missing], 3)}); give them one, or leave their labels out "
-                    "(--drop-labels)"
-                )
-            cells[name] = [" | ".join(map(str, values)) for values in zip(*columns, strict=True)]
-    return cells
+def _groups_of_cells(
+    file: CellFile, labels: CellLabels, settings: PreparationSettings
+) -> tuple[pd.DataFrame, list[str]]:
+    """Condition (None: left out) of each cell (cells,), context and batch where these are asked for, and notes."""
+    cells, notes = pd.DataFrame({CONDITION: labels.of_cells()}, index=file.obs.index), []
+    if settings.context_key:
+        columns = [labels_as_text(obs_column(file, key)) for key in settings.context_key]
+        cells[CONTEXT] = [" | ".join(map(str, values)) for values in zip(*columns, strict=True)]
+        unknown = [
+            column.isna() | column.isin(list(filter(is_no_call, column.dropna().unique()))) for column in columns
+        ]
+        without = pd.concat(unknown, axis=1).any(axis=1) & cells[CONDITION].notna()
+        if without.any():
+            cells.loc[without, CONDITION] = None
+            names = errors.listed(f"obs[{key!r}]" for key in settings.context_key)
+            notes.append(
+                f"{int(without.sum()):,} cells without a value in {names} belong to no context and were left out"
+            )
+    if settings.batch_key is not None:
+        cells[BATCH] = labels_as_text(obs_column(file, settings.batch_key)).fillna("")
+    return cells, notes
 
 
 def _what_was_joined(obs: pd.DataFrame, cells: pd.DataFrame, settings: PreparationSettings) -> Iterator[str]:
