@@ -15,7 +15,8 @@ from messages import naming
 from scipy import sparse
 
 from diversity_by_design.datasets import inspection
-from diversity_by_design.datasets.inspection import MULTIPLETS, (
+from diversity_by_design.datasets.inspection import (
+    MULTIPLETS,
     REFUSED,
     GeneFacts,
     Inspection,
