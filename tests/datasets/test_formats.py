@@ -114,7 +114,7 @@ def test_a_name_that_no_file_can_have(tmp_path):
 class TestFolder:
     """Folders of zarr and of Cell Ranger, and others."""
 
-    @pytest.mark.parametrize("name", ["zarr.json", ".zgroup", ".zattrs"])
+    @pytest.mark.parametrize("name", ["zarr.json", ".zgroup", ".zattrs", ".zarray"])
     def test_zarr(self, tmp_path, name):
         (tmp_path / name).touch()
         assert form_of(tmp_path) == Form.ZARR

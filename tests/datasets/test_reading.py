@@ -260,7 +260,8 @@ def test_chunks_and_filters_that_are_there(tmp_path, layout, how):
 
 
 @pytest.mark.parametrize(("number", "name"), [(32015, "zstd"), (305, "unnamed")])
-def test_filter_that_is_not_there(tmp_path, number, name):
+def test_filter_that_is_not_there(tmp_path, monkeypatch, number, name):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     if h5py.h5z.filter_avail(number):
         pytest.skip("the filter is there")
     path = h5ad(tmp_path / "x.h5ad")
@@ -349,6 +350,19 @@ def test_zarr_codec_that_is_not_there(zarr_folder, place):
         counts_of(path)
 
 
+def test_zarr_that_is_not_installed(zarr_folder, monkeypatch):
+    path = zarr_folder()
+    monkeypatch.setattr(zarr, "__version__", "2.18.7")
+    if (path / "zarr.json").exists():
+        with pytest.raises(InputError, match=naming("x.zarr", "zarr 2.18.7", "pip install 'zarr>=3'")):
+            CellFile(path)
+    else:
+        np.testing.assert_array_equal(counts_of(path), VALUES)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(InputError, match=naming("x.zarr", "pip install zarr")):
+        CellFile(path)
+
+
 def test_zarr_of_something_else(tmp_path):
     zarr.open_group(tmp_path / "x.zarr", mode="w")["images"] = np.zeros((4, 4))
     zarr.save_array(tmp_path / "y.zarr", np.zeros((4, 4)))
@@ -370,7 +384,8 @@ def h5mu(path, names=("rna", "protein")):
         for number, name in enumerate(names):
             other = ad.AnnData(VALUES[:, :4], obs=shared[[]])
             write_elem(file.require_group("mod"), name, other if number else rna[:-1])
-        write_elem(file, "obs", shared.assign(lane=np.arange(50)))
+        # Names of modalities are part of those of columns that are theirs.
+        write_elem(file, "obs", shared.assign(lane=np.arange(50), **{f"{names[0]}:perturbation": "x"}))
     return path
 
 

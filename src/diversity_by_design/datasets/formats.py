@@ -138,7 +138,7 @@ def _is_text(start: bytes) -> bool:
 
 def _form_of_folder(path: Path) -> Form:
     names = {entry.name for entry in path.iterdir()}
-    if names & {".zgroup", ".zattrs", "zarr.json"}:
+    if names & {".zgroup", ".zattrs", ".zarray", "zarr.json"}:
         return Form.ZARR
     matrices = matrix_files(path)
     if len(matrices) == 1:

@@ -237,7 +237,8 @@ class CellFile:
         with damage(f"{self.path}: obs of all modalities"):
             shared = self._read_table(file["obs"], "obs") if "obs" in file else pd.DataFrame()
         if shared.index.is_unique:
-            new = [name for name in shared.columns if name not in self.obs]
+            # Versions of mudata before 0.4 repeat there what modalities have, as `rna:perturbation`.
+            new = [name for name in shared if str(name).removeprefix(f"{self.modality}:") not in self.obs]
             self.obs = self.obs.join(shared[new])
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -391,8 +392,15 @@ def _open_hdf5(path: Path) -> Any:
 
 
 def _open_zarr(path: Path) -> Any:
-    import zarr
-
+    try:
+        import zarr
+    except ImportError as error:
+        raise InputError(f"{path} is of zarr, which is not installed (pip install zarr)") from error
+    if (path / "zarr.json").exists() and zarr.__version__.startswith("2."):
+        raise InputError(
+            f"{path} is of zarr's format 3, which zarr {zarr.__version__} does not read (pip install 'zarr>=3', with "
+            "anndata 0.12 or later)"
+        )
     with damage(str(path)):
         try:
             return zarr.open_group(path, mode="r")
