@@ -5,9 +5,7 @@ What anndata and scanpy read is read by them; matrices of AnnData files stay on 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from diversity_by_design.cells import Block, Positions, native, read_blocks, readable, said_by
-from diversity_by_design.datasets.formats import Form, form_of, matrix_files, resolved
+from diversity_by_design.cells import Block, Positions, native, read_blocks, said_by
+from diversity_by_design.datasets.cell_ranger import is_cell_ranger, read_cell_ranger, read_matrix_market
+from diversity_by_design.datasets.formats import Form, form_of, resolved
+from diversity_by_design.datasets.opening import check_filters, damage, open_hdf5, open_zarr
 from diversity_by_design.datasets.report import RECORD
 from diversity_by_design.errors import InputError, listed
 
@@ -34,8 +34,6 @@ OTHER_HDF5 = {
     "meta.data": "Seurat's h5Seurat; write it as .h5ad: SeuratDisk::Convert(..., dest = 'h5ad') in R",
     "barcode_idx": "Cell Ranger's molecule_info.h5; use filtered_feature_bc_matrix.h5, which lies beside it",
 }
-# Numbers of filters as they are registered with The HDF Group, where the file does not name them.
-FILTERS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32026: "blosc2"}
 
 
 class CellFile:
@@ -173,16 +171,16 @@ class CellFile:
     def _open(self, modality: str | None) -> None:
         form = form_of(self.path)
         if form == Form.MATRIX_MARKET:
-            self._take(_read_matrix_market(self.path), "Matrix Market, as Cell Ranger writes it")
+            self._take(read_matrix_market(self.path), "Matrix Market, as Cell Ranger writes it")
             return
-        file: Any = _open_hdf5(self.path) if form == Form.HDF5 else _open_zarr(self.path)
+        file: Any = open_hdf5(self.path) if form == Form.HDF5 else open_zarr(self.path)
         self._close = getattr(file, "close", self._close)
         with damage(str(self.path)):
             attributes, names = dict(file.attrs), set(file)
-            if form == Form.HDF5 and _is_cell_ranger(file):
+            if form == Form.HDF5 and is_cell_ranger(file):
                 check_filters(file, self.path)
                 self._close()
-                self._take(_read_cell_ranger(self.path, sorted(names)), _written_by("Cell Ranger's HDF5", attributes))
+                self._take(read_cell_ranger(self.path, sorted(names)), _written_by("Cell Ranger's HDF5", attributes))
                 return
         self._root, kind = file, "AnnData"
         if "mod" in names:
@@ -308,162 +306,6 @@ def _is_matrix(node: Any) -> bool:
     if hasattr(node, "dtype"):
         return len(node.shape or ()) == 2 and node.dtype.kind in "biuf"
     return "indptr" in node
-
-
-@contextmanager
-def damage(place: str) -> Iterator[None]:
-    """As `cells.readable`; a damaged file makes anndata, scanpy and zarr raise errors of any kind."""
-    with readable(place):
-        try:
-            yield
-        except (MemoryError, OSError, RuntimeError, KeyError, ValueError):
-            raise
-        except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {said_by(error)}") from error
-
-
-def check_filters(node: Any, path: Path) -> None:
-    """Raise InputError where HDF5 data are compressed with a filter that is not installed."""
-    missing = _missing_filters(node)
-    if missing and _import_filters():
-        missing = _missing_filters(node)
-    if missing:
-        names = listed(f"{name} (number {code})" for code, name in missing.items())
-        raise InputError(
-            f"{path} is compressed with a filter that is not installed: {names}; the package hdf5plugin has the usual "
-            "ones (pip install hdf5plugin), or write the file again with gzip"
-        )
-
-
-def _missing_filters(node: Any) -> dict[int, str]:
-    """Names of filters that are not there, by number."""
-    import h5py
-
-    missing: dict[int, str] = {}
-
-    def look(_: str, part: Any) -> None:
-        if isinstance(part, h5py.Dataset):
-            plist = part.id.get_create_plist()
-            for number in range(plist.get_nfilters()):
-                code, _, _, name = plist.get_filter(number)
-                if not h5py.h5z.filter_avail(code):
-                    missing[code] = name.decode(errors="replace") or FILTERS.get(code, "unnamed")
-
-    look("", node)
-    if isinstance(node, h5py.Group):
-        node.visititems(look)
-    return missing
-
-
-def _import_filters() -> bool:
-    try:
-        import hdf5plugin  # noqa: F401 - importing it registers its filters
-    except ImportError:
-        return False
-    return True
-
-
-def _open_hdf5(path: Path) -> Any:
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path} is locked: another program is writing to it; close it there (or copy the file)"
-        ) from error
-    except OSError as error:
-        reason = str(error)
-        if "unable to lock" in reason:
-            raise InputError(
-                f"{path} cannot be locked: the disk it is on has no locks ({reason}); set HDF5_USE_FILE_LOCKING=FALSE "
-                "in the environment, or copy the file to another disk"
-            ) from error
-        if "already open for write" in reason:
-            raise InputError(
-                f"{path} is still being written, or the program that wrote it ended before it was closed; close it "
-                f"there, write it again, or take what is there: h5clear --status {path}"
-            ) from error
-        if "truncated" in reason:
-            raise InputError(
-                f"{path} was cut short, perhaps by a transfer that broke off ({reason}); fetch or write it again"
-            ) from error
-        raise InputError(f"{path} cannot be read: it is damaged ({reason}); fetch or write it again") from error
-
-
-def _open_zarr(path: Path) -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise InputError(f"{path} is of zarr, which is not installed (pip install zarr)") from error
-    if (path / "zarr.json").exists() and zarr.__version__.startswith("2."):
-        raise InputError(
-            f"{path} is of zarr's format 3, which zarr {zarr.__version__} does not read (pip install 'zarr>=3', with "
-            "anndata 0.12 or later)"
-        )
-    with damage(str(path)):
-        try:
-            return zarr.open_group(path, mode="r")
-        except zarr.errors.ContainsArrayError as error:
-            raise InputError(
-                f"{path} is a single array of zarr; expected AnnData, a group of X, obs and var"
-            ) from error
-
-
-def _is_cell_ranger(file: Any) -> bool:
-    """Whether there is a matrix as Cell Ranger 3 and later write it, or only groups of genomes, as version 2 did."""
-    groups = {name: set(node) if hasattr(node, "keys") else set() for name, node in file.items()}
-    if "barcodes" in groups.get("matrix", ()):
-        return True
-    return len(groups) > 0 and all({"barcodes", "gene_names", "genes", "indptr"} <= parts for parts in groups.values())
-
-
-def _read_cell_ranger(path: Path, genomes: list[str]) -> AnnData:
-    import warnings
-
-    import scanpy as sc
-
-    if "matrix" not in genomes and len(genomes) > 1:
-        raise InputError(
-            f"{path} holds a matrix of each of several genomes: {listed(genomes)}; write one of them as .h5ad: "
-            f"scanpy.read_10x_h5({path.name!r}, genome={genomes[0]!r}).write_h5ad(...)"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Variable names are not unique")
-        return sc.read_10x_h5(path, gex_only=False)
-
-
-def _read_matrix_market(folder: Path) -> AnnData:
-    from anndata.io import read_mtx
-
-    [matrix] = matrix_files(folder)
-    barcodes, cells = _names(matrix, "barcodes")
-    features, genes = _names(matrix, "features", "genes")
-    with damage(str(matrix)):
-        adata = read_mtx(matrix).T
-    if adata.shape != (len(cells), len(genes)):
-        raise InputError(
-            f"{matrix} has {adata.n_vars:,} rows and {adata.n_obs:,} columns, but {features.name} has {len(genes):,} "
-            f"lines (features) and {barcodes.name} {len(cells):,} (cells); they must be of one data set"
-        )
-    adata.obs_names = cells[0]
-    adata.var_names = genes[min(1, genes.shape[1] - 1)]
-    for column, name in enumerate(("gene_ids", None, "feature_types")):
-        if name is not None and column < genes.shape[1]:
-            adata.var[name] = genes[column].to_numpy()
-    return adata
-
-
-def _names(matrix: Path, *kinds: str) -> tuple[Path, pd.DataFrame]:
-    """The table of names beside a matrix, which has one of these names, and its path."""
-    prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
-    names = [f"{prefix}{kind}.tsv{ending}" for kind in kinds for ending in ("", ".gz")]
-    path = next((matrix.with_name(name) for name in names if matrix.with_name(name).is_file()), None)
-    if path is None:
-        raise InputError(f"{matrix.parent} holds {matrix.name}, but none of {listed(names)}, which must lie beside it")
-    with damage(str(path)):
-        table = pd.read_csv(path, sep="\t", header=None, dtype=str, na_filter=False, quoting=csv.QUOTE_NONE)
-    return path, table
 
 
 def _written_by(form: str, attributes: Mapping[str, Any]) -> str:
