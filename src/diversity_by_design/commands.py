@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from diversity_by_design.datasets import registry
 from diversity_by_design.datasets.formats import dataset_name, form_of, resolved
 from diversity_by_design.datasets.script import Reading
 from diversity_by_design.errors import InputError
+from diversity_by_design.running.project import data_dir
 
 if TYPE_CHECKING:
     from diversity_by_design.datasets import PreparedDataset
@@ -75,15 +77,18 @@ def prepare(
                 f"{names[name]} and {file} would both be called {name}; rename one, or prepare one after the other"
             )
         names[name] = file
+    # Elsewhere the current folder is another.
+    files = [os.path.abspath(file) if registry.is_path(file) else file for file in files]
+    shared = (reading, data_dir().absolute(), force)
     if len(files) == 1 and scheduler is None:
-        _say(_load(files[0], reading, force))
+        _say(_load(files[0], *shared))
         return
 
     from diversity_by_design.running.executors import executor
 
     refused = faults = 0
     with executor(min(workers, len(files)), scheduler) as where:
-        for number, outcome in where.run(_load, files, shared=(reading, force)):
+        for number, outcome in where.run(_load, files, shared=shared):
             if not outcome.error:
                 _say(outcome.value)
                 continue
@@ -97,10 +102,10 @@ def prepare(
         raise SystemExit(1 if faults else cli.BAD_INPUT)
 
 
-def _load(file: str, reading: Reading, force: bool) -> PreparedDataset:
+def _load(file: str, reading: Reading, place: Path, force: bool) -> PreparedDataset:
     from diversity_by_design.datasets import load
 
-    return load(file, seed=reading.preparation_seed, force=force, **reading.options)
+    return load(file, data_dir=place, seed=reading.preparation_seed, force=force, **reading.options)
 
 
 def _say(prepared: PreparedDataset) -> None:

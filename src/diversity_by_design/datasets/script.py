@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -165,6 +166,8 @@ class Reading(Selection):
     def options(self) -> dict[str, Any]:
         """Those of `PreparationSettings` that were given."""
         given = {field.name: getattr(self, field.name) for field in fields(Reading)}
+        if self.calls not in (None, FEATURES):
+            given["calls"] = os.path.abspath(str(self.calls))  # wherever it is read
         return {
             name: value
             for name, value in given.items()
