@@ -9,7 +9,7 @@ import pandas as pd
 
 from diversity_by_design.datasets.calls import GuideCalls, calls_of_counts, labels_of, read_calls
 from diversity_by_design.datasets.conditions import Conditions, conditions_of
-from diversity_by_design.datasets.reading import CellFile
+from diversity_by_design.datasets.reading import CellFile, check_name
 from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
 from diversity_by_design.errors import InputError, listed
 from diversity_by_design.labels import label_among, labels_as_text
@@ -66,11 +66,7 @@ def cell_labels(file: CellFile, settings: PreparationSettings) -> CellLabels:
 
 def obs_column(file: CellFile, key: str) -> pd.Series:
     """Column of obs that an option names; raises InputError that lists the columns if there is none."""
-    if key not in file.obs:
-        raise InputError(
-            f"{file.path} has no column {key!r} in obs; its columns are: {listed(file.obs.columns, 30)}"
-            f" (dbd inspect {file.path} shows which may name perturbations)"
-        )
+    check_name(file.path, "obs", key, file.obs.columns)
     return file.obs[key]
 
 

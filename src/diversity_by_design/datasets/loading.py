@@ -11,8 +11,8 @@ from typing import Any
 
 from diversity_by_design.datasets import registry
 from diversity_by_design.datasets.download import fetch
-from diversity_by_design.datasets.formats import dataset_name, form_of, resolved
-from diversity_by_design.datasets.prepare import checksum_of, context_paths, prepare
+from diversity_by_design.datasets.formats import dataset_name
+from diversity_by_design.datasets.prepare import check_settings, checksum_of, context_paths, prepare
 from diversity_by_design.datasets.registry import DatasetSpec
 from diversity_by_design.datasets.report import PreparationReport, read_report
 from diversity_by_design.datasets.settings import PreparationSettings
@@ -113,7 +113,8 @@ def prepare_file(
     """Prepare a file, unless it is prepared with these options and this seed."""
     default = PreparationSettings()
     settings = default.changed(options)
-    form_of(resolved(source))
+    # Before all of a large file is read.
+    check_settings(source, settings)
     checksum = checksum_of(source, settings)
     name = dataset_name(source)
     origin = _origin(data_dir / name)

@@ -21,7 +21,7 @@ from diversity_by_design.datasets.columns import batch_columns, context_columns,
 from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, scan, select_genes
 from diversity_by_design.datasets.formats import resolved
 from diversity_by_design.datasets.label_evidence import is_no_call
-from diversity_by_design.datasets.reading import CellFile
+from diversity_by_design.datasets.reading import CellFile, check_name, check_names
 from diversity_by_design.datasets.report import RECORD, PreparationReport
 from diversity_by_design.datasets.selection import choose_cells
 from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
@@ -85,7 +85,7 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
             filter_notes.append(f"{n} cells per perturbation, which at least three quarters of them have (automatic)")
         counts = gather(file, name, choice.rows, counted.genes_per_cell, fractions=settings.round)
         obs, obs_notes = _cell_table(file.obs, cells, counted, choice.rows, settings)
-        var, renamed, var_notes = _gene_table(file.genes(name), settings)
+        var, renamed, var_notes = _gene_table(file.genes(name), settings, file.path)
         notes += [*count_notes, *filter_notes, *obs_notes, *var_notes]
         n_cells = len(file.obs)
 
@@ -166,6 +166,11 @@ def checksum_of(source: Path, settings: PreparationSettings) -> str:
     if not calls.is_file():
         raise InputError(f"--calls: no file {calls}")
     return hashlib.sha256((sha256(source) + sha256(calls)).encode()).hexdigest()
+
+
+def check_settings(source: Path, settings: PreparationSettings) -> None:
+    """Raise InputError where a file cannot be opened or has no column that the settings name; takes no time."""
+    check_names(source, _obs_columns(settings), filter(None, [settings.gene_names]))
 
 
 def _obs_columns(settings: PreparationSettings) -> Iterator[str]:
@@ -301,7 +306,7 @@ def _cell_table(
     return table, notes
 
 
-def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.DataFrame, int, list[str]]:
+def _gene_table(var: pd.DataFrame, settings: PreparationSettings, path: Path) -> tuple[pd.DataFrame, int, list[str]]:
     """Return var of the prepared file with unique symbols as index, how many were renamed, and what to say of it."""
     from anndata.utils import make_index_unique
 
@@ -310,10 +315,7 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings) -> tuple[pd.Da
     names, table = var.index, _plain_columns(var).rename(columns=renamed)
     notes = _what_was_renamed("var", renamed)
     if column is not None:
-        if column not in var:
-            raise InputError(
-                f"--gene-names: no column {column!r} in var; its columns are: {errors.listed(var.columns, 30)}"
-            )
+        check_name(path, "var", column, var.columns)
         symbols = var[column].astype(object)
         unnamed = symbols.isna() | (symbols == "")
         if unnamed.any():

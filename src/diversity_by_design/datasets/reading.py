@@ -5,7 +5,7 @@ What anndata and scanpy read is read by them; matrices of AnnData files stay on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -276,6 +276,32 @@ class CellFile:
             self.notes.append(f"{len(unread)} column(s) of {name} cannot be read and were left out: {shown}")
             self._unread |= {(name, column): reason for column, reason in unread.items()}
         return pd.DataFrame(values, index=index)
+
+
+def check_name(path: Path, table: str, name: str, columns: Iterable[object]) -> None:
+    """Raise InputError that lists the columns of a table unless there is one of this name."""
+    names = [str(column) for column in columns]
+    if name not in names:
+        raise InputError(
+            f"{path} has no column {name!r} in {table}; its columns are: {listed(names, 30)} (dbd inspect {path} tells "
+            "what they look like)"
+        )
+
+
+def check_names(path: Path, obs: Iterable[str], var: Iterable[str]) -> None:
+    """Check names of columns as far as that takes no reading, which of a large file takes long."""
+    path = resolved(path)
+    form = form_of(path)
+    if form == Form.MATRIX_MARKET:
+        return
+    root = open_hdf5(path) if form == Form.HDF5 else open_zarr(path)
+    with damage(str(path)):
+        for table, names in (("obs", obs), ("var", var)):
+            if "mod" not in root and "column-order" in getattr(_part(root, table), "attrs", ()):
+                columns = [*map(_as_text, root[table].attrs["column-order"])]
+                for name in names:
+                    check_name(path, table, name, columns)
+        getattr(root, "close", lambda: None)()
 
 
 def _column(values: Any, index: pd.Index) -> pd.Series:

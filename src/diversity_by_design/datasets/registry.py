@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def is_path(dataset: str) -> bool:
     (False, True, True, False)
     """
     path = Path(dataset)
-    return dataset not in DATASETS and (path.exists() or bool(path.suffix) or len(path.parts) > 1)
+    return dataset not in DATASETS and (os.path.exists(path) or bool(path.suffix) or len(path.parts) > 1)
 
 
 def get(name: str) -> DatasetSpec:
