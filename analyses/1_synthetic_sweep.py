@@ -158,9 +158,14 @@ def main(
     if place.device not in DEVICES:
         raise InputError(f"--device {place.device}: it must be {' or '.join(DEVICES)}")
     chosen = ranges.chosen()
-    n_failed = sum(simulate(part, chosen, common, place, sweep, seed) for part in data.load().by_context())
-    if n_failed:
-        print(f"{n_failed:,} data sets failed; the same command tries them again", file=sys.stderr)
+    failed = {part.name: simulate(part, chosen, common, place, sweep, seed) for part in data.load().by_context()}
+    for name, n_failed in failed.items():
+        if n_failed:
+            print(
+                f"{name}: {n_failed:,} of {sweep.n_datasets:,} data sets failed; the same command tries them again",
+                file=sys.stderr,
+            )
+    if any(failed.values()):
         raise SystemExit(1)
 
 
