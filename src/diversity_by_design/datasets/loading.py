@@ -102,9 +102,10 @@ def prepare_named(
         write_demo_annotations(folder, seed)
     path = _path(folder, settings, spec.settings(), seed)
     if source is not None:
-        return _prepared(name, path, settings, seed, lambda: source, checksum_of(source, settings), force)
-    checksum = None if spec.url is None else _origin(folder).get("sha256")
-    return _prepared(name, path, settings, seed, lambda: _raw_file(spec, folder, seed), checksum, force)
+        checksum = checksum_of(source, settings)
+        return _prepared(name, path, settings, seed, lambda: (source, checksum), checksum, force)
+    known = None if spec.url is None else _origin(folder).get("sha256")
+    return _prepared(name, path, settings, seed, lambda: (_raw_file(spec, folder, seed), None), known, force)
 
 
 def prepare_file(
@@ -122,7 +123,7 @@ def prepare_file(
     if name in registry.DATASETS or of_another:
         name = f"{name}-{checksum[:8]}"
     path = _path(data_dir / name, settings, default, seed)
-    return _prepared(name, path, settings, seed, lambda: source, checksum, force)
+    return _prepared(name, path, settings, seed, lambda: (source, checksum), checksum, force)
 
 
 def _path(folder: Path, settings: PreparationSettings, default: PreparationSettings, seed: int) -> Path:
@@ -138,11 +139,14 @@ def _prepared(
     path: Path,
     settings: PreparationSettings,
     seed: int,
-    source: Callable[[], Path],
+    source: Callable[[], tuple[Path, str | None]],
     checksum: str | None,
     force: bool = False,
 ) -> PreparedDataset:
-    """Return what is at `path`, if it is of the file with this checksum (None: of any); else prepare `source`."""
+    """Return what is at `path`, if it is of the file with this checksum (None: of any); else prepare anew.
+
+    `source` gets the file, and gives its checksum too where that is known.
+    """
 
     def ready() -> PreparationReport | None:
         report = None if force else read_report(path)
@@ -158,9 +162,9 @@ def _prepared(
         with hold(path.parent):
             report = ready()  # another process may have been at it until now
             if report is None:
-                raw = source()
+                raw, of_source = source()
                 print(f"preparing {name} from {raw}{f' anew: {path} is replaced' if path.exists() else ''}")
-                report = prepare(raw, path, settings, seed)
+                report = prepare(raw, path, settings, seed, of_source)
                 origin = {"path": str(raw.resolve()), "sha256": report.source_sha256}
                 write_text(path.with_name(ORIGIN), json.dumps(origin))
                 print(report.text())

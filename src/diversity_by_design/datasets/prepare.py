@@ -31,6 +31,7 @@ from diversity_by_design.errors import InputError
 from diversity_by_design.labels import CONTROL, labels_as_text
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import distinct, file_name
+from diversity_by_design.threads import one_ahead
 
 __all__ = ["PreparationReport", "PreparationSettings", "prepare"]
 
@@ -46,7 +47,9 @@ PANEL_GENES = 2000
 Mask = npt.NDArray[np.bool_]
 
 
-def prepare(source: Path, destination: Path, settings: PreparationSettings, seed: int) -> PreparationReport:
+def prepare(
+    source: Path, destination: Path, settings: PreparationSettings, seed: int, checksum: str | None = None
+) -> PreparationReport:
     """Prepare a file of raw counts (see `CellFile` for its form).
 
     In this order: conditions are named (``control``, ``A``, ``A+B``; see `conditions_of`); cells with too few detected
@@ -57,7 +60,7 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     The destination is written in one step: `X` is log1p expression, the layer ``counts`` the raw counts (both CSR,
     float32), ``obs["condition"]`` the condition, ``obs["context"]`` the context where there are any, ``obs["ncounts"]``
     the total counts of the cell, and ``uns["diversity_by_design"]`` how the file was made. The seed decides which cells
-    are drawn; their order in the file does not matter.
+    are drawn; their order in the file does not matter. `checksum` is that of `checksum_of`, where it is known.
     """
     from tqdm import tqdm
 
@@ -92,7 +95,7 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     kept, gene_notes = _choose_genes(counts, expressed, settings.genes)
     report = PreparationReport(
         source=file.path.name,
-        source_sha256=checksum_of(source, settings),
+        source_sha256=checksum or checksum_of(source, settings),
         seed=seed,
         settings=settings.plain(),
         cells_found=n_cells,
@@ -129,15 +132,18 @@ def prepare(source: Path, destination: Path, settings: PreparationSettings, seed
     def write(path: Path, rows: Mask) -> None:
         n_values = int(counts.cells_per_gene(rows)[kept].sum())
 
+        def block(span: slice) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+            # Normalised over all expressed genes, then only the chosen ones are kept.
+            raw = counts.block(span, expressed)
+            raw = raw if rows[span].all() else raw[rows[span]]
+            return select_genes(normalised(raw), within), select_genes(raw, within)
+
         def blocks() -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+            spans = [span for span in counts.spans() if rows[span].any()]
             with tqdm(total=int(rows.sum()), desc="writing", unit=" cells", disable=None, leave=False) as bar:
-                for span in counts.spans():
-                    # Normalised over all expressed genes, then only the chosen ones are kept.
-                    raw = counts.block(span, expressed)
-                    raw = raw if rows[span].all() else raw[rows[span]]
-                    if raw.shape[0]:
-                        yield select_genes(normalised(raw), within), select_genes(raw, within)
-                        bar.update(raw.shape[0])
+                for x, raw in one_ahead(block, spans):
+                    yield x, raw
+                    bar.update(raw.shape[0])
 
         write_prepared(path, obs[rows], var[kept], {RECORD: record}, blocks(), n_values)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from diversity_by_design.errors import InputError
+from diversity_by_design.threads import available_cores
 
 
 def highly_variable_genes(
@@ -33,8 +34,8 @@ def highly_variable_genes(
         for span in cells
     ]
     adata = anndata.AnnData(array.concatenate(blocks))
-    # One thread: as many blocks as threads would be in memory at once.
-    with dask.config.set(scheduler="synchronous"):
+    # As many blocks as threads are in memory at once.
+    with dask.config.set(scheduler="threads", num_workers=available_cores()):
         try:
             table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top, inplace=False)
         except IndexError as error:
