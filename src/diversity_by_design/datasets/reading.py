@@ -6,6 +6,7 @@ What anndata and scanpy read is read by them; matrices of AnnData files stay on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -294,14 +295,15 @@ def check_names(path: Path, obs: Iterable[str], var: Iterable[str]) -> None:
     form = form_of(path)
     if form == Form.MATRIX_MARKET:
         return
-    root = open_hdf5(path) if form == Form.HDF5 else open_zarr(path)
-    with damage(str(path)):
-        for table, names in (("obs", obs), ("var", var)):
-            if "mod" not in root and "column-order" in getattr(_part(root, table), "attrs", ()):
+    with open_hdf5(path) if form == Form.HDF5 else nullcontext(open_zarr(path)) as root, damage(str(path)):
+        # Of several modalities, and of raw, which is chosen later, the tables are others.
+        if "mod" in root:
+            return
+        for table, names in (("obs", obs), ("var", var if RAW not in root else ())):
+            if "column-order" in getattr(_part(root, table), "attrs", ()):
                 columns = [*map(_as_text, root[table].attrs["column-order"])]
                 for name in names:
                     check_name(path, table, name, columns)
-        getattr(root, "close", lambda: None)()
 
 
 def _column(values: Any, index: pd.Index) -> pd.Series:

@@ -73,11 +73,10 @@ def estimate_from_file(
     labels cells, and the label of unperturbed ones. InputError: it lacks one of these, or is damaged.
     """
     with CellFile(Path(path)) as file:
-        counts = file.matrix("layers/counts")
-        if counts is None:
+        if "layers/counts" not in file.matrices:
             raise InputError(f"{path} has no layer 'counts'; it is no prepared data set (its get_data.py makes one)")
         return estimate(
-            counts,
+            file.matrix("layers/counts"),
             is_control_cell(file.obs, perturbation, control),
             file.var.index,
             file.obs[LIBRARY_SIZE].to_numpy() if LIBRARY_SIZE in file.obs else None,
