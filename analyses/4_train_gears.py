@@ -221,9 +221,7 @@ def train(
     writers.write_split(folder, splits, ontology, edges)
     too_large = gears.too_large(splits[0].roles.index)
     if too_large:
-        text = f"left out, of more than {gears.together} genes, which {gears.label} cannot do: {listed(too_large)}"
-        print(text)
-        folder.note(f"{text}.")
+        print(f"left out, of more than {gears.together} genes, which {gears.label} cannot do: {listed(too_large)}")
     with claim(place.device if place.scheduler is None else "cpu") as here:
         used = [cells.obs["condition"].isin([*part.labels("train"), statistics.control]).to_numpy() for part in splits]
         coexpression = [coexpression_graph(cells.X, cells.var_names, rows=rows, device=here) for rows in used]

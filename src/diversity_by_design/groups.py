@@ -14,7 +14,7 @@ from diversity_by_design import errors
 from diversity_by_design.arrays import FloatArray
 from diversity_by_design.cells import read_blocks
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import canonical, label_among, label_text
+from diversity_by_design.labels import canonical, context_names, label_among, label_text
 from diversity_by_design.threads import checked_workers
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class LabelledCells:
             keys = [context] if isinstance(context, str) else list(context)
             if not keys:
                 raise InputError("context names no column of obs; leave it out, to have none")
-            columns = [errors.obs_column(adata.obs, key).astype("category").map(label_text) for key in keys]
-            contexts = pd.Series([" | ".join(values) for values in zip(*columns, strict=True)])
+            contexts = pd.Series(context_names([errors.obs_column(adata.obs, key) for key in keys]))
         cells = cls.from_matrix(
             matrix, labels, adata.var_names, control, cells=adata.obs_names, contexts=contexts, where=where
         )

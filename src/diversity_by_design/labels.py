@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,15 @@ def labels_as_text(labels: pd.Series) -> pd.Series:
     texts = np.array([*map(label_text, category.categories), None], dtype=object)
     # A missing label has the code -1, which is the place of the last.
     return pd.Series(texts[category.codes], index=labels.index, name=labels.name, dtype=object)
+
+
+def context_names(columns: Sequence[pd.Series]) -> list[str]:
+    """Context of each cell: its values in one column, or in several, as text.
+
+    >>> context_names([pd.Series(["K562", "RPE1"]), pd.Series([1.0, 2.0])])
+    ['K562 | 1', 'RPE1 | 2']
+    """
+    return [" | ".join(map(str, values)) for values in zip(*map(labels_as_text, columns), strict=True)]
 
 
 def label_among(given: object, labels: Iterable[object]) -> str:

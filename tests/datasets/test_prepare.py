@@ -12,7 +12,7 @@ import scanpy as sc
 from messages import naming
 from scipy import sparse
 
-from diversity_by_design.datasets import registry
+from diversity_by_design.datasets import load, registry
 from diversity_by_design.datasets.prepare import PreparationSettings, prepare
 from diversity_by_design.datasets.report import read_report
 from diversity_by_design.errors import InputError
@@ -243,6 +243,27 @@ def test_contexts_are_prepared_together_and_one_by_one(tmp_path):
         assert own.obs["condition"].tolist() == theirs.obs["condition"].tolist()
         np.testing.assert_array_equal(own.X.toarray(), theirs.X.toarray())
         np.testing.assert_array_equal(own.layers["counts"].toarray(), theirs.layers["counts"].toarray())
+
+
+@pytest.mark.parametrize("other", ["KLF1", None])
+def test_a_guide_of_several_targets_is_refused(tmp_path, other):
+    adata = example()
+    adata.obs["gene"] = adata.obs["perturbation"].astype(object).replace({"A": "BAK1"})
+    adata.obs.loc["c0", "gene"] = other
+    with pytest.raises(InputError, match=naming("obs['gene']", "'A'", "BAK1", str(other))):
+        run(adata, tmp_path, replace(PLAIN, target_key="gene"))
+
+
+def test_names_of_the_genes_of_raw(tmp_path):
+    """Before all of a file is read it is not known of which matrix the genes are."""
+    adata = example()
+    adata.raw = ad.AnnData(adata.X.copy(), obs=adata.obs, var=adata.var.assign(symbol=adata.var_names + "s"))
+    sc.pp.log1p(adata)
+    del adata.uns["log1p"]
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    prepared = load(tmp_path / "screen.h5ad", data_dir=tmp_path, gene_names="symbol")
+    assert prepared.report.matrix == "raw"
+    assert all(name.endswith("s") for name in ad.read_h5ad(prepared.path).var_names)
 
 
 def test_several_columns_make_a_context(tmp_path):

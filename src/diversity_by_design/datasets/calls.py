@@ -148,7 +148,10 @@ def read_calls(path: Path, guide_column: str | None = None, target_column: str |
             table = table[~empty]
     if table.empty:
         raise InputError(f"{path} holds no calls of guides ({'; '.join(notes)})")
-    targets = _targets(path, table, target_column) if target_column is not None else {}
+    targets: dict[str, str] = {}
+    if target_column is not None:
+        named = table[table["target"] != ""]
+        targets = targets_of(named["guide"], named["target"], f"{path}: column {target_column!r}")
     cell, cells = pd.factorize(table["cell"])
     guide, guides = pd.factorize(table["guide"], sort=True)
     return _calls(cell, pd.Index(cells), guide, pd.Index(guides), targets, notes)
@@ -403,18 +406,22 @@ def _split(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**parted).explode(list(parted))
 
 
-def _targets(path: Path, table: pd.DataFrame, column: str) -> dict[str, str]:
-    """Target of each guide that has one."""
-    pairs = table.loc[table["target"] != "", ["guide", "target"]].drop_duplicates().sort_values(["guide", "target"])
+def targets_of(guides: pd.Series, targets: pd.Series, where: str) -> dict[str, str]:
+    """Target of each guide that has one, from pairs of them (a target may be missing: None).
+
+    Raises InputError, calling the targets `where`, if a guide has several, or one in some pairs only.
+    """
+    pairs = pd.DataFrame({"guide": guides, "target": targets}).drop_duplicates().sort_values(["guide", "target"])
     repeated = pairs[pairs["guide"].duplicated(keep=False)]
     if len(repeated):
         guide = repeated["guide"].iloc[0]
-        targets = repeated["target"][repeated["guide"] == guide]
+        several = repeated["target"][repeated["guide"] == guide]
         raise InputError(
-            f"{path}: {repeated['guide'].nunique()} guide(s) have more than one target in column {column!r}, such as "
-            f"{guide!r}: {listed(targets)}; a guide has one target"
+            f"{where}: {repeated['guide'].nunique()} guide(s) have more than one target, such as {guide!r}: "
+            f"{listed(several)}; a guide has one target (if that column names perturbations, --perturbation-key)"
         )
-    return dict(zip(pairs["guide"], pairs["target"], strict=True))
+    named = pairs.dropna()
+    return dict(zip(named["guide"], named["target"], strict=True))
 
 
 def _calls(

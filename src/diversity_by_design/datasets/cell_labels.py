@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from diversity_by_design.datasets.calls import GuideCalls, calls_of_counts, labels_of, read_calls
+from diversity_by_design.datasets.calls import GuideCalls, calls_of_counts, labels_of, read_calls, targets_of
 from diversity_by_design.datasets.conditions import Conditions, conditions_of
 from diversity_by_design.datasets.reading import CellFile, check_name
 from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
@@ -38,12 +38,12 @@ def cell_labels(file: CellFile, settings: PreparationSettings) -> CellLabels:
     targets: dict[str, str] = {}
     notes: list[str] = []
     if settings.calls is None:
-        key = settings.perturbation_key or "perturbation"
-        column = obs_column(file, key)
-        where, labels = f"obs[{key!r}]", labels_as_text(column)
+        column = obs_column(file, settings.label_column)
+        where, labels = f"obs[{settings.label_column!r}]", labels_as_text(column)
         if settings.target_key is not None:
             of_cells = labels_as_text(obs_column(file, settings.target_key))
-            targets = _targets(labels, of_cells, where, settings.target_key)
+            called = labels.notna()
+            targets = targets_of(labels[called], of_cells[called], f"obs[{settings.target_key!r}]")
         # Where labels are numbers, 3368.0 means 3368.
         settings = settings.changed(
             {name: [label_among(label, column.unique()) for label in getattr(settings, name)] for name in NAMED}
@@ -68,20 +68,6 @@ def obs_column(file: CellFile, key: str) -> pd.Series:
     """Column of obs that an option names; raises InputError that lists the columns if there is none."""
     check_name(file.path, "obs", key, file.obs.columns)
     return file.obs[key]
-
-
-def _targets(labels: pd.Series, targets: pd.Series, where: str, key: str) -> dict[str, str]:
-    """Target of each label."""
-    pairs = pd.DataFrame({"label": labels, "target": targets}).dropna(subset=["label"]).drop_duplicates()
-    several = pairs.loc[pairs["label"].duplicated(), "label"].unique()
-    if len(several):
-        first = listed(map(repr, pairs.loc[pairs["label"] == several[0], "target"]))
-        raise InputError(
-            f"{len(several)} label(s) of {where} have more than one target in obs[{key!r}], the first {several[0]!r} "
-            f"({first}); give each one target, or name that column with --perturbation-key"
-        )
-    named = pairs[pairs["target"].notna()]
-    return dict(zip(named["label"], named["target"], strict=True))
 
 
 def _calls(file: CellFile, settings: PreparationSettings) -> tuple[str, GuideCalls]:

@@ -17,7 +17,13 @@ from scipy import sparse
 
 from diversity_by_design import errors
 from diversity_by_design.datasets.cell_labels import CellLabels, cell_labels, obs_column
-from diversity_by_design.datasets.columns import batch_columns, context_columns, label_counts, symbol_columns
+from diversity_by_design.datasets.columns import (
+    batch_columns,
+    context_columns,
+    identifiers,
+    label_counts,
+    symbol_columns,
+)
 from diversity_by_design.datasets.counts import CellCounts, CountScan, find_counts, gather, scan, select_genes
 from diversity_by_design.datasets.formats import resolved
 from diversity_by_design.datasets.label_evidence import is_no_call
@@ -28,7 +34,7 @@ from diversity_by_design.datasets.settings import FEATURES, PreparationSettings
 from diversity_by_design.datasets.variable_genes import highly_variable_genes
 from diversity_by_design.datasets.writing import write_prepared
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import CONTROL, labels_as_text
+from diversity_by_design.labels import CONTROL, context_names, labels_as_text
 from diversity_by_design.running.checksum import sha256
 from diversity_by_design.running.files import distinct, file_name
 from diversity_by_design.threads import one_ahead
@@ -182,7 +188,7 @@ def check_settings(source: Path, settings: PreparationSettings) -> None:
 def _obs_columns(settings: PreparationSettings) -> Iterator[str]:
     """Columns of obs that the settings name."""
     if settings.calls is None:
-        yield from filter(None, [settings.perturbation_key or "perturbation", settings.target_key])
+        yield from filter(None, [settings.label_column, settings.target_key])
     yield from filter(None, [settings.batch_key, *settings.context_key])
 
 
@@ -193,10 +199,8 @@ def _groups_of_cells(
     cells, notes = pd.DataFrame({CONDITION: labels.of_cells()}, index=file.obs.index), []
     if settings.context_key:
         columns = [labels_as_text(obs_column(file, key)) for key in settings.context_key]
-        cells[CONTEXT] = [" | ".join(map(str, values)) for values in zip(*columns, strict=True)]
-        unknown = [
-            column.isna() | column.isin(list(filter(is_no_call, column.dropna().unique()))) for column in columns
-        ]
+        cells[CONTEXT] = context_names(columns)
+        unknown = [column.isna() | column.isin([*filter(is_no_call, column.dropna().unique())]) for column in columns]
         without = pd.concat(unknown, axis=1).any(axis=1) & cells[CONDITION].notna()
         if without.any():
             cells.loc[without, CONDITION] = None
@@ -330,7 +334,7 @@ def _gene_table(var: pd.DataFrame, settings: PreparationSettings, path: Path) ->
         table["gene_id"] = var.index
     elif symbols_in := symbol_columns(var):
         notes.append(
-            f"genes are called by Ensembl identifiers; var[{symbols_in[0]!r}] looks like their symbols, which "
+            f"genes are called by {identifiers(var.index)}; var[{symbols_in[0]!r}] looks like their symbols, which "
             f"--gene-names {symbols_in[0]} takes"
         )
     unique = make_index_unique(names)

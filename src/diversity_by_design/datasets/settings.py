@@ -75,6 +75,11 @@ class PreparationSettings:
                     f"guide suffix {self.guide_suffix!r} is no regular expression ({error}); such as '_[0-9]+$'"
                 ) from error
 
+    @property
+    def label_column(self) -> str:
+        """Column of obs that names each cell's perturbation, where no table of calls does."""
+        return self.perturbation_key or "perturbation"
+
     def changed(self, options: dict[str, Any]) -> PreparationSettings:
         """Copy in which the options that are not None replace the settings of that name.
 

@@ -25,7 +25,7 @@ import pandas as pd
 
 from diversity_by_design import errors
 from diversity_by_design.errors import InputError
-from diversity_by_design.labels import label_among, label_text
+from diversity_by_design.labels import label_among, labels_as_text
 from diversity_by_design.simulator.count_histograms import GROUPS, Cells, CountHistograms, count_histograms
 from diversity_by_design.threads import map_threads
 
@@ -274,6 +274,6 @@ def is_control_cell(obs: pd.DataFrame, perturbation: str, control: str) -> npt.N
     """Whether each cell is a control cell; InputError where there is no such column or label."""
     labels = errors.obs_column(obs, perturbation)
     control = label_among(control, labels.unique())
-    texts = labels.map(label_text)
+    texts = labels_as_text(labels)
     errors.control_label(texts.unique(), control, perturbation)
     return (texts == control).to_numpy()

@@ -181,11 +181,6 @@ class GEARS(nn.Module):
                 "for one or two, so leave these out (make_splits(..., together=2))"
             )
         perturbed = [() if name == control else parts(name) for name in names]
-        many = [name for name, genes in zip(names, perturbed, strict=True) if len(genes) > 2]
-        if many:
-            raise InputError(
-                f"GEARS is for at most two genes perturbed together, not {listed(many, 5)}; leave these out"
-            )
         unknown = {gene for genes in perturbed for gene in genes}.difference(self.perturbable)
         if unknown:
             raise InputError(
